@@ -1,0 +1,173 @@
+"""What a model found, in the patient frame and on the source grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomnode.domain.dicom import Code, InstanceRef, uid
+from dicomnode.domain.model import Label
+from dicomnode.domain.volume import SliceStack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One number with its meaning and unit (UCUM)."""
+
+    name: Code
+    value: float
+    unit: Code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Segmentation:
+    """A label map on the source grid.
+
+    Parameters
+    ----------
+    mask_zyx:
+        uint8 or uint16, shape ``stack.shape_zyx``; 0 is background, other values are ``labels[].value``.
+    labels:
+        Every label the model can give, present in the mask or not.
+    """
+
+    mask_zyx: NDArray[np.uint8] | NDArray[np.uint16]
+    stack: SliceStack
+    labels: tuple[Label, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a mask off the grid or with a value that has no label."""
+        if self.mask_zyx.shape != self.stack.shape_zyx:
+            msg = f"mask has shape {self.mask_zyx.shape}, the stack {self.stack.shape_zyx}"
+            raise ValueError(msg)
+        present = set(np.flatnonzero(np.bincount(self.mask_zyx.ravel())).tolist()) - {0}
+        unknown = present - {label.value for label in self.labels}
+        if unknown:
+            msg = f"mask holds values {sorted(unknown)} that no label of the model file names"
+            raise ValueError(msg)
+
+    def present(self) -> tuple[Label, ...]:
+        """Return the labels that have at least one voxel, in the model file's order."""
+        counts = np.bincount(self.mask_zyx.ravel(), minlength=1)
+        return tuple(label for label in self.labels if label.value < len(counts) and counts[label.value])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organ:
+    """One measured structure of a segmentation."""
+
+    label: Label
+    voxels: int
+    measurements: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """One finding with a place: a lesion, a nodule.
+
+    Parameters
+    ----------
+    centre_lps_mm:
+        Centre in patient millimetres (LPS).
+    key_slice:
+        Index into ``stack.planes`` of the slice that shows the finding best.
+    box_yx:
+        On the key slice, voxel indices (first row, first column, last row, last column), inclusive.
+    tracking_uid:
+        Shared by SEG and SR.
+    site:
+        Where it lies, if known; laterality in ``side`` ('left', 'right' or '').
+    """
+
+    label: Label
+    number: int
+    centre_lps_mm: tuple[float, float, float]
+    key_slice: int
+    box_yx: tuple[int, int, int, int]
+    diameter_mm: float
+    volume_ml: float
+    tracking_uid: str
+    tracking_id: str
+    probability: float | None = None
+    side: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a box turned inside out or a tracking UID that is no UID."""
+        uid(self.tracking_uid)
+        first_row, first_column, last_row, last_column = self.box_yx
+        if not (0 <= first_row <= last_row and 0 <= first_column <= last_column):
+            msg = f"box_yx = {self.box_yx}: allowed is (first row, first column, last row, last column)"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """One class with its probability."""
+
+    name: Code
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Which software made a result, from what, and when.
+
+    Parameters
+    ----------
+    device_uid:
+        Stable for one set of weights; changes whenever the digest changes.
+    content_time:
+        When the analysis finished; aware, UTC. Persisted with the result, so that a resend repeats it.
+    """
+
+    model_name: str
+    model_version: str
+    model_digest: str
+    intended_use: str
+    device_uid: str
+    node_version: str
+    content_time: datetime
+    research: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelFindings:
+    """Everything one model found in one study."""
+
+    provenance: Provenance
+    stack: SliceStack
+    segmentation: Segmentation | None = None
+    lesion_zyx: NDArray[np.uint16] | None = None  # component numbers = Detection.number, 0 elsewhere
+    organs: tuple[Organ, ...] = ()
+    detections: tuple[Detection, ...] = ()
+    classifications: tuple[Classification, ...] = ()
+    looked_for: tuple[Label, ...] = ()  # lesion labels the model searches for: named in the negative report
+    warnings: tuple[str, ...] = ()
+    seconds: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotAnalysed:
+    """Why a study has no result: for the report that says so."""
+
+    reason: str  # error class, e.g. MissingSlices
+    text: str  # the sentence for people
+    study_uid: str
+    evidence: tuple[InstanceRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedObject:
+    """One result object ready to be written and sent: its identity and its PS3.10 bytes."""
+
+    kind: str  # one of domain.node.TAKES
+    group: str  # alternatives of one another share the group: the peer gets the first it accepts
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+    transfer_syntax_uid: str
+    payload: bytes

@@ -1,0 +1,202 @@
+"""The model file: what a bundle's channels mean in DICOM terms, and for what it was validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from dicomnode.domain.dicom import Code
+
+TASKS: Final = ("segmentation", "detection", "classification")
+ORIENTATIONS: Final = ("any", "axial", "sagittal", "coronal")
+MEASURES: Final = ("volume_ml", "mean_hu", "diameter_mm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """An inclusive range; None is unbounded."""
+
+    min: float | None = None
+    max: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether ``value`` lies inside."""
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
+    def __str__(self) -> str:
+        """Show the bounds as a person reads them."""
+        if self.min is not None and self.max is not None:
+            return f"{self.min:g} to {self.max:g}"
+        return f"at least {self.min:g}" if self.min is not None else f"at most {self.max:g}" \
+            if self.max is not None else "any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpacingLimits:
+    """How far apart and how uneven slices may be.
+
+    ``uneven`` is the largest deviation of a gap from the median gap, as a fraction of it;
+    ``tilt_deg`` the largest gantry tilt that the model was validated for.
+    """
+
+    max_between_slices: float | None = None
+    min_between_slices: float | None = None
+    max_in_plane: float | None = None
+    uneven: float = 0.02
+    tilt_deg: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRole:
+    """One input of the network: which series of the study may fill it, and which is best.
+
+    ``prefer`` maps a DICOM keyword to what scores higher: ``thinnest``, ``thickest``, ``most``,
+    ``soft``, ``sharp``, or a text that the attribute should contain.
+    """
+
+    role: str
+    required: bool = True
+    modality: str = "CT"
+    orientation: str = "any"
+    slices: Range = field(default_factory=lambda: Range(min=1))
+    spacing_mm: SpacingLimits = field(default_factory=SpacingLimits)
+    prefer: Mapping[str, str] = field(default_factory=dict)
+    when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown orientation."""
+        if self.orientation not in ORIENTATIONS:
+            msg = f"orientation = {self.orientation!r}: allowed are {', '.join(ORIENTATIONS)}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """One value of the label map, in DICOM terms (PS3.3 C.8.20.2).
+
+    ``lesion = true``: connected components become findings with place, diameter and tracking UID;
+    otherwise the structure is measured as a whole.
+    """
+
+    value: int
+    name: str
+    category: Code
+    type: Code
+    colour_rgb: tuple[int, int, int]
+    modifier: Code | None = None  # laterality
+    region: Code | None = None  # anatomic region of a lesion
+    measure: tuple[str, ...] = ("volume_ml",)
+    lesion: bool = False
+    min_ml: float = 0.0
+    min_diameter_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that a SEG cannot carry."""
+        if self.value < 1:
+            msg = f"label value = {self.value}: allowed are values above 0 (0 is background)"
+            raise ValueError(msg)
+        if not all(0 <= part <= 255 for part in self.colour_rgb):  # noqa: PLR2004
+            msg = f"colour_rgb = {self.colour_rgb}: allowed are three values of 0 to 255"
+            raise ValueError(msg)
+        unknown = set(self.measure) - set(MEASURES)
+        if unknown:
+            msg = f"measure = {sorted(unknown)}: allowed are {', '.join(MEASURES)}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the model was validated for: outside, ``OutsideIntendedUse``."""
+
+    when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # DICOM keyword → allowed values
+    age_years: Range = field(default_factory=Range)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """How the bundle is run; every fast path is a switch, validated when the model was published.
+
+    ``precision``: ``float32``, ``bfloat16`` or ``auto`` (bfloat16 where the processor has it).
+    ``fast_resample``: own resampling and inverse in place of the bundle's.
+    ``clamp_roi``: shrink the sliding window to the image.
+    ``overrides``: bundle ids replaced before anything is instantiated.
+    """
+
+    precision: str = "float32"
+    fast_resample: bool = False
+    clamp_roi: bool = False
+    sw_batch_size: int | None = None
+    time_limit_s: float = 600.0
+    memory_limit_mb: int = 8000
+    overrides: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown precision."""
+        if self.precision not in {"auto", "float32", "bfloat16"}:
+            msg = f"precision = {self.precision!r}: allowed are auto, float32, bfloat16"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """Which objects a result has."""
+
+    seg: bool = True
+    sr: bool = True
+    capture: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfTest:
+    """A phantom that the model must still solve: run by ``dicomnode check --deep``."""
+
+    phantom: str
+    seed: int
+    dice_at_least: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """One file of ``config/models/``: a bundle and everything DICOM needs to know about it."""
+
+    name: str
+    task: str
+    bundle: str
+    digest: str
+    intended_use: str
+    inputs: tuple[InputRole, ...]
+    labels: tuple[Label, ...]
+    version: str = "0"
+    trust: str = "pieces"
+    research: bool = True
+    procedure: Code | None = None  # Procedure Reported (TID 1500), from CID 100
+    finding_site: Code | None = None
+    limits: Limits = field(default_factory=Limits)
+    runtime: Runtime = field(default_factory=Runtime)
+    outputs: Outputs = field(default_factory=Outputs)
+    self_test: SelfTest | None = None
+    file_digest: str = ""  # sha256 of the model file itself
+
+    def __post_init__(self) -> None:
+        """Refuse what the node cannot run."""
+        if self.task not in TASKS:
+            msg = f"task = {self.task!r}: allowed are {', '.join(TASKS)}"
+            raise ValueError(msg)
+        if self.trust not in {"pieces", "code"}:
+            msg = f"trust = {self.trust!r}: allowed are 'pieces' and 'code'"
+            raise ValueError(msg)
+        if not self.digest.startswith("sha256:") or len(self.digest) != 71:  # noqa: PLR2004
+            msg = f"digest = {self.digest!r}: allowed is 'sha256:' and 64 hexadecimal digits"
+            raise ValueError(msg)
+        values = [label.value for label in self.labels]
+        if len(set(values)) != len(values):
+            msg = f"labels: a value stands twice in {values}"
+            raise ValueError(msg)
+        if not self.inputs:
+            msg = "inputs: at least one [[inputs]] table is needed"
+            raise ValueError(msg)
+
+    def label(self, value: int) -> Label:
+        """Return the label of a mask value."""
+        return next(label for label in self.labels if label.value == value)

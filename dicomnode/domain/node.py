@@ -1,0 +1,240 @@
+"""What the configuration says, as values that the rooms take.
+
+Each class is one table of ``node.toml``; each default is the default of the key of that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Final
+
+from dicomnode.domain.dicom import (
+    CT_IMAGE_STORAGE,
+    ENHANCED_CT_IMAGE_STORAGE,
+    ENHANCED_MR_IMAGE_STORAGE,
+    MR_IMAGE_STORAGE,
+    ae_title,
+)
+
+TAKES: Final = ("SEG", "SR3D", "SR", "TEXT", "SC")
+"""Object kinds a peer may take: SEG, Comprehensive 3D SR, Comprehensive/Enhanced SR, text SR, secondary capture."""
+HIGHEST_PORT: Final = 65535
+
+
+def _port(value: int, name: str) -> None:
+    if not 0 <= value <= HIGHEST_PORT:
+        msg = f"{name} = {value}: allowed are 0 to {HIGHEST_PORT}"
+        raise ValueError(msg)
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            msg = f"{name} = {value}: allowed are values above 0"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """Who the node is and where its bytes lie."""
+
+    ae_title: str = "DICOMNODE"
+    bind: str = "0.0.0.0"  # noqa: S104
+    port: int = 11112
+    data_dir: Path = Path("data")
+    models_dir: Path = Path("models")
+    database_url: str = ""  # empty: SQLite below data_dir
+    migrate: bool = True  # `serve` runs pending migrations
+
+    def __post_init__(self) -> None:
+        """Refuse an AE title or port that DICOM does not allow."""
+        object.__setattr__(self, "ae_title", ae_title(self.ae_title))
+        _port(self.port, "port")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiveSettings:
+    """What may come in."""
+
+    unknown_peers: str = "refuse"  # or "accept"
+    processes: int = 1
+    max_associations: int = 32
+    max_associations_per_peer: int = 8
+    min_free_gb: float = 2.0
+    max_pdu_bytes: int = 131072
+    idle_timeout_s: float = 60.0
+    max_instance_mb: float = 4096.0
+    sop_classes: tuple[str, ...] = (
+        CT_IMAGE_STORAGE, ENHANCED_CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, ENHANCED_MR_IMAGE_STORAGE,
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse values without meaning."""
+        if self.unknown_peers not in {"refuse", "accept"}:
+            msg = f"unknown_peers = {self.unknown_peers!r}: allowed are 'refuse' and 'accept'"
+            raise ValueError(msg)
+        _positive(processes=self.processes, max_associations=self.max_associations,
+                  max_associations_per_peer=self.max_associations_per_peer,
+                  idle_timeout_s=self.idle_timeout_s, max_instance_mb=self.max_instance_mb)
+
+    @property
+    def min_free_bytes(self) -> int:
+        """The disk floor in bytes."""
+        return int(self.min_free_gb * 1e9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionSettings:
+    """When a study counts as whole."""
+
+    quiet_s: float = 30.0
+    max_wait_s: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How studies are analysed."""
+
+    processes: int = 1
+    device: str = "auto"  # auto | cpu | cuda | cuda:N
+    threads: int = 0  # 0: as many as the machine has
+    lease_s: float = 60.0
+    attempts: int = 3
+    backoff_s: float = 15.0
+    backoff_max_s: float = 900.0
+    warm_models: int = 2
+    language: str = "en"  # CodeMeanings and sentences of the reports: en | zh
+
+    def __post_init__(self) -> None:
+        """Refuse values without meaning."""
+        _positive(processes=self.processes, lease_s=self.lease_s, attempts=self.attempts, warm_models=self.warm_models)
+        if self.language not in {"en", "zh"}:
+            msg = f"language = {self.language!r}: allowed are 'en' and 'zh'"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverySettings:
+    """How results are delivered."""
+
+    processes: int = 1
+    max_age_h: float = 72.0
+    backoff_s: float = 15.0
+    backoff_max_s: float = 900.0
+    timeout_s: float = 60.0
+    lease_s: float = 120.0
+    commit_ask_again_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionSettings:
+    """When delivered studies may be deleted from the spool."""
+
+    keep_days: float = 14.0
+    free_gb_wanted: float = 10.0  # below it, the oldest finished studies go first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """The status page and metrics endpoint."""
+
+    enabled: bool = True
+    bind: str = "127.0.0.1"
+    port: int = 11180
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What is logged."""
+
+    level: str = "INFO"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown level."""
+        if self.level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            msg = f"level = {self.level!r}: allowed are DEBUG, INFO, WARNING, ERROR"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """One DICOM application that sends to us, receives from us, or both."""
+
+    name: str
+    ae_title: str
+    host: str = ""  # may be left out for peers that only send
+    port: int = 0
+    addresses: tuple[str, ...] = ()  # CIDR blocks from which it may call; empty: any
+    takes: tuple[str, ...] = ("SEG", "SR3D", "SR", "TEXT")
+    quiet_s: float | None = None
+    charset_fallback: str = ""  # SpecificCharacterSet assumed where a data set has none but bytes above 0x7F
+    storage_commitment: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what DICOM or the node cannot mean."""
+        object.__setattr__(self, "ae_title", ae_title(self.ae_title))
+        _port(self.port, "port")
+        for block in self.addresses:
+            ip_network(block, strict=False)
+        unknown = set(self.takes) - set(TAKES)
+        if unknown:
+            msg = f"takes = {sorted(unknown)}: allowed are {', '.join(TAKES)}"
+            raise ValueError(msg)
+
+    @property
+    def can_receive(self) -> bool:
+        """Whether results can be sent to it."""
+        return bool(self.host and self.port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Which studies from whom go through which models to whom."""
+
+    name: str
+    model: tuple[str, ...]
+    from_: tuple[str, ...] = ()  # peer names; empty: any
+    to: tuple[str, ...] = ()
+    when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    report_not_analysed: bool = False
+    priority: int = 100  # lower goes first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """The whole configuration, checked."""
+
+    path: Path
+    node: NodeSettings
+    receive: ReceiveSettings
+    completion: CompletionSettings
+    worker: WorkerSettings
+    delivery: DeliverySettings
+    retention: RetentionSettings
+    web: WebSettings
+    log: LogSettings
+    peers: Mapping[str, Peer]
+    routes: tuple[Route, ...]
+
+    @property
+    def config_dir(self) -> Path:
+        """The folder of the file: relative paths start here."""
+        return self.path.parent
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where images, results, events and quarantine lie."""
+        return self.node.data_dir / "spool"
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL: configured, or SQLite below ``data_dir``."""
+        return self.node.database_url or f"sqlite:///{self.node.data_dir / 'dicomnode.sqlite'}"
+
+    def quiet_s(self, peer_ae_titles: frozenset[str]) -> float:
+        """Return the longest quiet period among the peers that fed a study."""
+        own = [p.quiet_s for p in self.peers.values() if p.ae_title in peer_ae_titles and p.quiet_s is not None]
+        return max(own, default=self.completion.quiet_s)
