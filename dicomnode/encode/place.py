@@ -1,0 +1,45 @@
+"""Where a finding lies on its image: the half-pixel rule lives here, and only here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomnode.domain.findings import Detection
+from dicomnode.domain.volume import SliceStack
+from dicomnode.errors import EncodingError
+
+
+def scoord(indices_yx: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
+    r"""A voxel index names a centre; in SCOORD the centre of the first pixel is 0.5\0.5 (PS3.3 C.18.6.1.2).
+
+    Parameters
+    ----------
+    indices_yx:
+        Fractional voxel indices (row, column), 0 = centre of the first pixel.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, 2): (column, row) in image-relative pixels, 0.0 to Columns and 0.0 to Rows.
+    """
+    return np.array([(column + 0.5, row + 0.5) for row, column in indices_yx], dtype=np.float64)
+
+
+def box(detection: Detection, stack: SliceStack) -> NDArray[np.float64]:
+    """Return the closed 5-point outline of a finding's box on its key slice, round the outer voxels' edges.
+
+    Raises
+    ------
+    EncodingError
+        If the slice or the box lies outside the image.
+    """
+    first_row, first_column, last_row, last_column = detection.box_yx
+    if not (0 <= detection.key_slice < len(stack.planes) and last_row < stack.rows and last_column < stack.columns):
+        msg = (f"{detection.tracking_id} in series {stack.series_uid}: slice {detection.key_slice}, box_yx = "
+               f"{detection.box_yx}; the image has {len(stack.planes)} slices of {stack.rows} × {stack.columns}")
+        raise EncodingError(msg)
+    top, left, bottom, right = first_row - 0.5, first_column - 0.5, last_row + 0.5, last_column + 0.5
+    return scoord([(top, left), (top, right), (bottom, right), (bottom, left), (top, left)])

@@ -1,0 +1,94 @@
+"""A label map becomes a DICOM Segmentation on its source's own slices (PS3.3 A.51)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicomnode.domain.findings import EncodedObject, ModelFindings
+from dicomnode.domain.volume import SliceStack
+from dicomnode.encode import sources as images
+from dicomnode.encode.segments import describe, label_map, segments_of
+from dicomnode.encode.series import Role, Stamp, encoding, finish, identity
+
+SEG_SLOT = 10
+"""SeriesNumber of the first model's SEG, counted from the set's first; one more for each further model."""
+
+
+def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp) -> EncodedObject | None:
+    """Return the findings' masks as a BINARY SEG on the source grid, or None where no voxel is marked.
+
+    One frame per segment and slice that has voxels, each naming its source image (and frame). One segment per
+    structure, one per lesion.
+
+    Parameters
+    ----------
+    sources:
+        Headers of the stack's images in any order; one for an Enhanced multi-frame image. Pixels are not needed.
+
+    Raises
+    ------
+    EncodingError
+        If a header is missing or unfit; our fault, never the reader's.
+    """
+    segments = segments_of(findings)
+    if not segments:
+        return None
+    name = findings.provenance.model_name
+    role = Role(kind="SEG", group=f"seg:{name}", name=f"seg|{name}", slot=SEG_SLOT + _place(name, stamp),
+                subject="segmentation", models=(name,))
+    with encoding("the segmentation", findings.stack.series_uid):
+        found = images.by_instance(sources, findings.stack)
+        first = found[findings.stack.planes[0].instance.sop_instance_uid]
+        head = images.head_of(first)
+        numbers = label_map(findings, segments)
+        if images.is_multiframe(first):
+            light = images.multi_frame(head, findings.stack, first)
+            numbers = _by_frame(numbers, findings.stack, int(first.NumberOfFrames))
+        else:
+            light = images.single_frame(head, findings.stack, found)
+        result = hd.seg.Segmentation(
+            source_images=light, pixel_array=numbers, segmentation_type="BINARY",
+            segment_descriptions=[describe(segment, findings.provenance) for segment in segments],
+            omit_empty_frames=True, transfer_syntax_uid=ExplicitVRLittleEndian, content_label="AI_SEGMENTATION",
+            content_description=f"{name} {findings.provenance.model_version}"[:64], **identity(stamp, role))
+        _complete(result, head, findings, sources, stamp)
+        return finish(result, head, stamp, role)
+
+
+def _place(name: str, stamp: Stamp) -> int:
+    names = [one.model_name for one in stamp.provenance]
+    return names.index(name) if name in names else 0
+
+
+def _by_frame(numbers_zyx: NDArray[np.generic], stack: SliceStack, frames: int) -> NDArray[np.generic]:
+    """Return slices in the order of a multi-frame image's frames, by their place; frames outside the stack are 0."""
+    order = [plane.frame - 1 for plane in stack.planes]
+    if order == list(range(frames)):
+        return numbers_zyx
+    ordered = np.zeros((frames, *numbers_zyx.shape[1:]), dtype=numbers_zyx.dtype)
+    ordered[order] = numbers_zyx
+    return ordered
+
+
+def _complete(result: Dataset, head: Dataset, findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp
+              ) -> None:
+    """Set what highdicom leaves out, and what it draws from a clock or by chance."""
+    if head.get("BodyPartExamined"):
+        result.BodyPartExamined = head.BodyPartExamined
+    organization = stamp.derive(f"dimensions|{findings.provenance.model_name}")
+    for item in (*result.DimensionOrganizationSequence, *result.DimensionIndexSequence):
+        item.DimensionOrganizationUID = organization
+    measures = result.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    if len(findings.stack.planes) == 1:
+        measures.SpacingBetweenSlices = measures.SliceThickness
+    lossy = next((one for one in sources if one.get("LossyImageCompression") == "01"), None)
+    if lossy is not None:
+        for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            if lossy.get(keyword):
+                setattr(result, keyword, lossy.get(keyword))

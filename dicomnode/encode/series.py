@@ -1,0 +1,240 @@
+"""What every result copies from its source, states about itself, and is called."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from io import BytesIO
+from typing import Final
+
+from pydicom import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicomnode import __version__
+from dicomnode.domain.dicom import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER, MODEL_NAME, uid
+from dicomnode.domain.findings import EncodedObject, Provenance
+from dicomnode.domain.job import derived_uid
+from dicomnode.encode.codes import LANGUAGES, PROCESSING_EQUIPMENT, concept
+from dicomnode.errors import EncodingError
+
+FIRST_SERIES_NUMBER: Final = 9000
+LATER_SERIES_NUMBER: Final = 100_000
+SERIES_PER_REVISION: Final = 50
+SERIES_NUMBER_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
+DESCRIPTION_MAX_CHARS: Final = 64  # VR LO
+FOREIGN_ERRORS: Final = (
+    ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError, OverflowError, OSError,
+)
+"""What highdicom and pydicom raise where a header or an array is not what they need."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """What identifies one set of results; equal stamps and findings give equal bytes.
+
+    Parameters
+    ----------
+    language:
+        'en' or 'zh', also with a region ('zh-CN'): the language of sentences; code meanings stay English.
+    series_number_base:
+        SeriesNumber of the first series; None: 9000, and for a superseding set a number that grows with time.
+    predecessors:
+        Reports that these supersede, each ``<SOP Class UID>:<SOP Instance UID>``. A bare SOP Instance UID marks the
+        results as superseding too, but cannot be referenced (PS3.3 Table 10-11 requires the class).
+    supersedes:
+        Whether an earlier set of results of this study was sent; implied by ``predecessors``.
+    local_zone:
+        Zone of the source's dates and times where the source does not say; None: the machine's.
+    """
+
+    node_id: uuid.UUID
+    job_key: str
+    content_time: datetime
+    provenance: tuple[Provenance, ...] = ()
+    language: str = "en"
+    series_number_base: int | None = None
+    predecessors: tuple[str, ...] = ()
+    supersedes: bool = False
+    local_zone: tzinfo | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a naive time, an unknown language and what is no UID."""
+        if self.content_time.tzinfo is None:
+            msg = f"content_time = {self.content_time}: allowed are aware times only"
+            raise ValueError(msg)
+        if self.language[:2] not in LANGUAGES:
+            msg = f"language = {self.language!r}: allowed are {', '.join(LANGUAGES)}"
+            raise ValueError(msg)
+        for text in self.predecessors:
+            for part in text.split(":"):
+                uid(part)
+
+    @property
+    def updates(self) -> bool:
+        """Whether these results replace earlier ones."""
+        return self.supersedes or bool(self.predecessors)
+
+    @property
+    def research(self) -> bool:
+        """Whether any model of the set is not cleared for clinical use; a set without models counts as not cleared."""
+        return not self.provenance or any(one.research for one in self.provenance)
+
+    def derive(self, role: str) -> str:
+        """Return the UID of one role of this set of results."""
+        return derived_uid(self.node_id, self.job_key, role)
+
+    def series_of(self, sop_instance_uid: str) -> str:
+        """Return the series of one of this node's results: each has its own, named after its instance."""
+        return derived_uid(self.node_id, sop_instance_uid, "series")
+
+    def series_number(self, slot: int) -> int:
+        """Return the SeriesNumber of a slot: higher for results that supersede earlier ones."""
+        if self.series_number_base is not None:
+            return self.series_number_base + slot
+        if not self.updates:
+            return FIRST_SERIES_NUMBER + slot
+        minutes = int((self.content_time - SERIES_NUMBER_EPOCH).total_seconds() // 60)
+        return LATER_SERIES_NUMBER + SERIES_PER_REVISION * max(0, minutes) + slot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """One object of a set of results: its kind and group, and what its series is called."""
+
+    kind: str
+    group: str
+    name: str  # unique within the set: the UIDs are derived from it
+    slot: int
+    subject: str  # in SeriesDescription: 'segmentation', 'findings'
+    models: tuple[str, ...]
+
+    def description(self, stamp: Stamp) -> str:
+        """Return the SeriesDescription: 'AI <subject> <models> - NOT VERIFIED', at most 64 characters."""
+        tail = " - NOT VERIFIED" + (" (supersedes earlier)" if stamp.updates else "")
+        head = f"AI {self.subject} {', '.join(self.models)}".strip()
+        return head[: DESCRIPTION_MAX_CHARS - len(tail)].rstrip(" ,") + tail
+
+
+@contextmanager
+def encoding(what: str, where: str) -> Iterator[None]:
+    """A foreign library's exception ends here as EncodingError, naming the object and the source series.
+
+    The library's message may hold header values, that is, patient data: it travels only as ``__cause__``.
+    """
+    try:
+        yield
+    except FOREIGN_ERRORS as error:
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        frame = f"{place.tb_frame.f_code.co_name}, line {place.tb_lineno}" if place is not None else "unknown place"
+        msg = (f"{what} for series {where} could not be written: {type(error).__name__} in {frame}; "
+               "the input is kept, report this with the series' header")
+        raise EncodingError(msg) from error
+
+
+def finish(result: Dataset, head: Dataset, stamp: Stamp, role: Role) -> EncodedObject:
+    """Give a result its identity, equipment, times and labels, and write it: the same input gives the same bytes.
+
+    Parameters
+    ----------
+    result:
+        What highdicom built, with the Patient and Study modules of ``head``.
+    head:
+        The source's header, see ``sources.head_of``.
+    """
+    result.SpecificCharacterSet = "ISO_IR 192"
+    result.SeriesDescription = role.description(stamp)
+    result.ContentQualification = "RESEARCH" if stamp.research else "PRODUCT"
+    if head.get("InstitutionName"):
+        result.InstitutionName = head.InstitutionName
+    _set_times(result, head, stamp)
+    result.ContributingEquipmentSequence = _equipment(result, stamp)
+    result.file_meta = _file_meta(result)
+    buffer = BytesIO()
+    result.save_as(buffer, enforce_file_format=True)
+    return EncodedObject(
+        kind=role.kind, group=role.group, sop_class_uid=str(result.SOPClassUID),
+        sop_instance_uid=str(result.SOPInstanceUID), series_uid=str(result.SeriesInstanceUID),
+        transfer_syntax_uid=str(ExplicitVRLittleEndian), payload=buffer.getvalue())
+
+
+def identity(stamp: Stamp, role: Role) -> dict[str, str | int]:
+    """Return the identifying arguments of a highdicom SOP class constructor, the equipment included."""
+    sop_instance_uid = stamp.derive(role.name)
+    return {
+        "series_instance_uid": stamp.series_of(sop_instance_uid), "series_number": stamp.series_number(role.slot),
+        "sop_instance_uid": sop_instance_uid, "instance_number": 1, "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": MODEL_NAME, "device_serial_number": str(stamp.node_id),
+        "software_versions": __version__,
+    }
+
+
+def local_time(head: Dataset, stamp: Stamp) -> datetime:
+    """Return the content time in the zone of the source's dates and times (PS3.3 C.12.1.1.8)."""
+    text = str(head.get("TimezoneOffsetFromUTC") or "").strip()
+    if len(text) == 5 and text[0] in "+-" and text[1:].isdigit():  # noqa: PLR2004
+        minutes = (int(text[1:3]) * 60 + int(text[3:])) * (-1 if text[0] == "-" else 1)
+        return stamp.content_time.astimezone(timezone(timedelta(minutes=minutes)))
+    return stamp.content_time.astimezone(stamp.local_zone)
+
+
+def reference_predecessors(result: Dataset, stamp: Stamp) -> None:
+    """Name the reports that this one replaces (PS3.3 C.17.2, Predecessor Documents Sequence)."""
+    known = [text.split(":") for text in stamp.predecessors if ":" in text]
+    if not known:
+        return
+    study = Dataset()
+    study.StudyInstanceUID = result.StudyInstanceUID
+    study.ReferencedSeriesSequence = [_predecessor(stamp, *pair) for pair in known]
+    result.PredecessorDocumentsSequence = [study]
+
+
+def _predecessor(stamp: Stamp, sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    instance, series = Dataset(), Dataset()
+    instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = sop_class_uid, sop_instance_uid
+    series.SeriesInstanceUID = stamp.series_of(sop_instance_uid)
+    series.ReferencedSOPSequence = [instance]
+    return series
+
+
+def _set_times(result: Dataset, head: Dataset, stamp: Stamp) -> None:
+    moment = local_time(head, stamp)
+    result.TimezoneOffsetFromUTC = moment.strftime("%z")[:5]
+    for prefix in ("InstanceCreation", "Series", "Content"):
+        setattr(result, f"{prefix}Date", moment.strftime("%Y%m%d"))
+        setattr(result, f"{prefix}Time", moment.strftime("%H%M%S"))
+
+
+def _equipment(result: Dataset, stamp: Stamp) -> Sequence[Dataset]:
+    """Return the items highdicom wrote, their clock stopped, and one per model (PS3.3 C.12.1, AIR 6.5.3.1)."""
+    items = list(result.get("ContributingEquipmentSequence", []))
+    for item in items:
+        if item.get("ManufacturerModelName") == "highdicom":
+            item.ContributionDateTime = stamp.content_time.strftime("%Y%m%d%H%M%S%z")
+    return [*items, *(_model_equipment(one) for one in stamp.provenance)]
+
+
+def _model_equipment(one: Provenance) -> Dataset:
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [concept(PROCESSING_EQUIPMENT)]
+    item.Manufacturer = MANUFACTURER
+    item.ManufacturerModelName = one.model_name[:DESCRIPTION_MAX_CHARS]
+    item.SoftwareVersions = one.model_version[:DESCRIPTION_MAX_CHARS]
+    item.DeviceUID = one.device_uid
+    item.ContributionDateTime = one.content_time.strftime("%Y%m%d%H%M%S%z")
+    item.ContributionDescription = f"{one.model_digest}. {one.intended_use}"[:1024]
+    return item
+
+
+def _file_meta(result: Dataset) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = result.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    return meta

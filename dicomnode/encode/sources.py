@@ -1,0 +1,143 @@
+"""Source images as results refer to them: one header to inherit from, and one light reference per plane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Final
+
+from pydicom import Dataset
+
+from dicomnode.domain.volume import SlicePlane, SliceStack
+from dicomnode.errors import EncodingError
+
+TYPE_2: Final = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber",
+    "StudyID", "ReferringPhysicianName", "PositionReferenceIndicator",
+)
+"""Attributes that results carry even where the source has none (Type 2 of Patient, Study, Frame of Reference)."""
+BULKY: Final = frozenset({
+    "PixelData", "FloatPixelData", "DoubleFloatPixelData", "PerFrameFunctionalGroupsSequence", "IconImageSequence",
+    "OverlayData",
+})
+REFERENCE: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
+
+
+def head_of(source: Dataset) -> Dataset:
+    """Return a copy of a source's header with every text decoded, ready to be written as ISO_IR 192.
+
+    Left out are pixel data, private attributes and the groups of frames; Type 2 attributes that the source lacks
+    are present and empty.
+    """
+    head = Dataset()
+    for tag in source.keys():  # noqa: SIM118  (a data set iterates over elements, which would parse pixel data)
+        if not tag.is_private and source[tag].keyword not in BULKY:
+            head.add(deepcopy(source[tag]))
+    head.decode()
+    head.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in TYPE_2:
+        if keyword not in head:
+            setattr(head, keyword, "")
+    return head
+
+
+def by_instance(sources: Sequence[Dataset], stack: SliceStack) -> Mapping[str, Dataset]:
+    """Return sources by SOP Instance UID, all planes of the stack among them.
+
+    Raises
+    ------
+    EncodingError
+        If a plane's instance is not among the sources.
+    """
+    found = {str(source.SOPInstanceUID): source for source in sources}
+    missing = [p.instance.sop_instance_uid for p in stack.planes if p.instance.sop_instance_uid not in found]
+    if missing:
+        msg = (f"series {stack.series_uid}: {len(missing)} of {len(stack.planes)} planes have no header among the "
+               f"sources, the first is {missing[0]}; pass every header that the stack was read from")
+        raise EncodingError(msg)
+    return found
+
+
+def is_multiframe(source: Dataset) -> bool:
+    """Whether the geometry of a source is per frame."""
+    return "PerFrameFunctionalGroupsSequence" in source
+
+
+def reference(source: Dataset) -> Dataset:
+    """Return what a reference to an image needs, nothing else."""
+    light = Dataset()
+    for keyword in REFERENCE:
+        setattr(light, keyword, str(source.get(keyword, "")))
+    return light
+
+
+def single_frame(head: Dataset, stack: SliceStack, found: Mapping[str, Dataset]) -> list[Dataset]:
+    """Return one light image per plane, in stack order, with the stack's orientation and pixel spacing.
+
+    The first is the whole header, since patient and study are taken from it. Positions keep the source's own
+    decimal strings; orientation and spacing are those of the first plane, within ``SAME_ORIENTATION_TOLERANCE``.
+    """
+    images = []
+    for index, plane in enumerate(stack.planes):
+        source = found[plane.instance.sop_instance_uid]
+        image = head if index == 0 else reference(source)
+        for keyword in REFERENCE:
+            setattr(image, keyword, str(source.get(keyword, "")))
+        image.FrameOfReferenceUID = stack.frame_of_reference_uid
+        image.Rows, image.Columns = stack.rows, stack.columns
+        image.ImagePositionPatient = source.ImagePositionPatient
+        _set_plane(image, stack)
+        images.append(image)
+    return images
+
+
+def multi_frame(head: Dataset, stack: SliceStack, source: Dataset) -> list[Dataset]:
+    """Return one light multi-frame image: the stack's orientation and spacing shared, each frame's own position."""
+    image = head
+    image.FrameOfReferenceUID = stack.frame_of_reference_uid
+    image.Rows, image.Columns = stack.rows, stack.columns
+    image.NumberOfFrames = source.NumberOfFrames
+    plane = stack.planes[0]
+    measures, orientation, shared = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = [_ds(value) for value in plane.pixel_spacing_mm]
+    measures.SliceThickness = _ds(_thickness(stack))
+    orientation.ImageOrientationPatient = _cosines(plane)
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    image.SharedFunctionalGroupsSequence = [shared]
+    places = {plane.frame: plane for plane in stack.planes}
+    image.PerFrameFunctionalGroupsSequence = [
+        _frame(places.get(number, plane)) for number in range(1, int(source.NumberOfFrames) + 1)]
+    return [image]
+
+
+def _frame(plane: SlicePlane) -> Dataset:
+    position, group = Dataset(), Dataset()
+    position.ImagePositionPatient = [_ds(float(value)) for value in plane.position_lps_mm]
+    group.PlanePositionSequence = [position]
+    return group
+
+
+def _set_plane(image: Dataset, stack: SliceStack) -> None:
+    first = stack.planes[0]
+    image.ImageOrientationPatient = _cosines(first)
+    image.PixelSpacing = [_ds(value) for value in first.pixel_spacing_mm]
+    image.SliceThickness = _ds(_thickness(stack))
+    if "SpacingBetweenSlices" in image:
+        del image.SpacingBetweenSlices
+
+
+def _thickness(stack: SliceStack) -> float:
+    return stack.planes[0].thickness_mm or stack.slice_spacing_mm
+
+
+def _cosines(plane: SlicePlane) -> list[str]:
+    return [_ds(float(value)) for value in (*plane.row_lps, *plane.column_lps)]
+
+
+def _ds(value: float) -> str:
+    """Return a decimal string of at most 16 characters (PS3.5 Table 6.2-1)."""
+    for digits in range(15, 0, -1):
+        text = f"{value + 0.0:.{digits}g}"
+        if len(text) <= 16:  # noqa: PLR2004
+            return text
+    return f"{value:.0f}"
