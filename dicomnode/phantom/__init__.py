@@ -1,0 +1,1 @@
+"""Arrays and truth from a seed: synthetic studies that carry no patient."""
