@@ -1,0 +1,91 @@
+"""The kinds of value that a key may have, each with what it allows."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from ipaddress import ip_network
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from dicomnode.domain.dicom import (
+    CT_IMAGE_STORAGE,
+    ENHANCED_CT_IMAGE_STORAGE,
+    ENHANCED_MR_IMAGE_STORAGE,
+    MR_IMAGE_STORAGE,
+    ae_title,
+    uid,
+)
+from dicomnode.domain.node import HIGHEST_PORT
+from dicomnode.domain.study import INDEXED_KEYWORDS
+
+SOP_CLASS_NAMES: Final = {
+    "CTImageStorage": CT_IMAGE_STORAGE,
+    "EnhancedCTImageStorage": ENHANCED_CT_IMAGE_STORAGE,
+    "MRImageStorage": MR_IMAGE_STORAGE,
+    "EnhancedMRImageStorage": ENHANCED_MR_IMAGE_STORAGE,
+}
+"""The SOP classes that a configuration may name by word (PS3.6 Table A-1); any other by its UID."""
+
+
+def near(word: str, known: tuple[str, ...]) -> str:
+    """Return '; did you mean X?' where a known word resembles ``word``, else ''."""
+    by_lower = {name.lower(): name for name in known}
+    close = get_close_matches(word.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]}?" if close else ""
+
+
+def _keyword(word: str) -> str:
+    if word not in INDEXED_KEYWORDS:
+        hint = near(word, INDEXED_KEYWORDS) or "; docs/configuration.md lists them"
+        msg = f"not an attribute that the node keeps{hint}"
+        raise ValueError(msg)
+    return word
+
+
+def _as_list(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+def _as_text(value: object) -> object:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
+def _sop_class(text: str) -> str:
+    if text in SOP_CLASS_NAMES:
+        return SOP_CLASS_NAMES[text]
+    try:
+        return uid(text)
+    except ValueError:
+        msg = f"allowed are a SOP Class UID, or {', '.join(SOP_CLASS_NAMES)}{near(text, tuple(SOP_CLASS_NAMES))}"
+        raise ValueError(msg) from None
+
+
+def _network(text: str) -> str:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        msg = 'allowed are an IP address or a block such as "10.1.0.0/16"'
+        raise ValueError(msg) from None
+    return text
+
+
+Count = Annotated[int, Field(gt=0)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+AmountOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+ListenPort = Annotated[int, Field(ge=0, le=HIGHEST_PORT)]
+PeerPort = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Names = Annotated[list[Name], BeforeValidator(_as_list)]
+AeTitle = Annotated[str, AfterValidator(ae_title)]
+Network = Annotated[str, AfterValidator(_network)]
+SopClass = Annotated[str, AfterValidator(_sop_class)]
+Keyword = Annotated[str, AfterValidator(_keyword)]
+Values = Annotated[list[Annotated[str, BeforeValidator(_as_text)]], BeforeValidator(_as_list), Field(min_length=1)]
+When = dict[Keyword, Values]
+"""``Modality = "CT"`` or ``Modality = ["CT", "MR"]``: DICOM keyword → the values that satisfy it."""

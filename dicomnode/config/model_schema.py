@@ -1,0 +1,138 @@
+"""The tables of a model file: which keys there are, and what each may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Required
+
+from pydantic import BeforeValidator, Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
+
+from dicomnode.config.kinds import Amount, AmountOrZero, Count, CountOrZero, Fraction, Keyword, Name, Number, Text, When
+from dicomnode.config.node_schema import STRICT
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+Colour = Annotated[list[Byte], Field(min_length=3, max_length=3)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class CodeTable(TypedDict):
+    """A coded concept (PS3.3 Section 8)."""
+
+    value: Annotated[str, Field(min_length=1, max_length=16)]
+    scheme: Annotated[str, Field(min_length=1, max_length=16)]
+    meaning: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class RangeTable(TypedDict, total=False):
+    """Inclusive bounds."""
+
+    min: Number
+    max: Number
+
+
+class SpacingTable(TypedDict, total=False):
+    """``spacing_mm`` of an input."""
+
+    max_between_slices: Amount
+    min_between_slices: Amount
+    max_in_plane: Amount
+    uneven: Fraction
+    tilt_deg: AmountOrZero
+
+
+class InputTable(TypedDict, total=False):
+    """``[[inputs]]``."""
+
+    role: Required[Name]
+    required: bool
+    modality: Text
+    orientation: Literal["any", "axial", "sagittal", "coronal"]
+    slices: RangeTable
+    spacing_mm: SpacingTable
+    prefer: dict[Keyword, Text]
+    when: When
+
+
+class LabelTable(TypedDict, total=False):
+    """``[[labels]]``."""
+
+    value: Required[Count]
+    name: Required[Text]
+    category: Required[CodeTable]
+    type: Required[CodeTable]
+    colour_rgb: Required[Colour]
+    modifier: CodeTable
+    region: CodeTable
+    measure: list[Literal["volume_ml", "mean_hu", "diameter_mm"]]
+    lesion: bool
+    min_ml: AmountOrZero
+    min_diameter_mm: AmountOrZero
+
+
+class LimitsTable(TypedDict, total=False):
+    """``[limits]``: ``age_years``, and every other key a DICOM keyword."""
+
+    age_years: RangeTable
+    when: When
+
+
+class RuntimeTable(TypedDict, total=False):
+    """``[runtime]``."""
+
+    precision: Literal["auto", "float32", "bfloat16"]
+    fast_resample: bool
+    clamp_roi: bool
+    sw_batch_size: Count
+    time_limit_s: Amount
+    memory_limit_mb: Count
+    overrides: dict[str, Any]
+
+
+class OutputsTable(TypedDict, total=False):
+    """``[outputs]``."""
+
+    seg: bool
+    sr: bool
+    capture: bool
+
+
+class SelfTestTable(TypedDict):
+    """``[self_test]``."""
+
+    phantom: Text
+    seed: CountOrZero
+    dice_at_least: dict[str, Fraction]
+
+
+def _split_limits(table: object) -> object:
+    if not isinstance(table, Mapping):
+        return table
+    keywords = {key: value for key, value in table.items() if key != "age_years"}
+    ages = {"age_years": table["age_years"]} if "age_years" in table else {}
+    return {**ages, "when": keywords}
+
+
+@with_config(STRICT)
+class ModelTable(TypedDict, total=False):
+    """The whole of a model file."""
+
+    name: Required[Name]
+    task: Required[Literal["segmentation", "detection", "classification"]]
+    bundle: Required[Text]
+    digest: Required[Digest]
+    intended_use: Required[Text]
+    version: Text
+    trust: Literal["pieces", "code"]
+    research: bool
+    procedure: CodeTable
+    finding_site: CodeTable
+    inputs: Required[Annotated[list[InputTable], Field(min_length=1)]]
+    labels: list[LabelTable]
+    limits: Annotated[LimitsTable, BeforeValidator(_split_limits)]
+    runtime: RuntimeTable
+    outputs: OutputsTable
+    self_test: SelfTestTable
+
+
+MODEL_FILE: TypeAdapter[ModelTable] = TypeAdapter(ModelTable)

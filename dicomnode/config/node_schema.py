@@ -1,0 +1,154 @@
+"""The tables of ``node.toml``: which keys there are, and what each may hold.
+
+No default stands here: a key that is left out takes the default of the domain class.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Required
+
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
+
+from dicomnode.config.kinds import (
+    AeTitle,
+    Amount,
+    AmountOrZero,
+    Count,
+    CountOrZero,
+    ListenPort,
+    Name,
+    Names,
+    Network,
+    PeerPort,
+    SopClass,
+    Text,
+    When,
+)
+
+STRICT = ConfigDict(strict=True, extra="forbid")
+PduBytes = Annotated[int, Field(ge=4096, le=16 * 1024 * 1024)]
+
+
+class NodeTable(TypedDict, total=False):
+    """``[node]``."""
+
+    ae_title: AeTitle
+    bind: Text
+    port: ListenPort
+    data_dir: Text
+    models_dir: Text
+    database_url: str
+    database_url_file: Text
+    migrate: bool
+
+
+class ReceiveTable(TypedDict, total=False):
+    """``[receive]``."""
+
+    unknown_peers: Literal["refuse", "accept"]
+    processes: Count
+    max_associations: Count
+    max_associations_per_peer: Count
+    min_free_gb: AmountOrZero
+    max_pdu_bytes: PduBytes
+    idle_timeout_s: Amount
+    max_instance_mb: Amount
+    sop_classes: Annotated[list[SopClass], Field(min_length=1)]
+
+
+class CompletionTable(TypedDict, total=False):
+    """``[completion]``."""
+
+    quiet_s: Amount
+    max_wait_s: Amount
+
+
+class WorkerTable(TypedDict, total=False):
+    """``[worker]``."""
+
+    processes: Count
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$")]
+    threads: CountOrZero
+    lease_s: Amount
+    attempts: Count
+    backoff_s: Amount
+    backoff_max_s: Amount
+    warm_models: Count
+    language: Literal["en", "zh"]
+
+
+class DeliveryTable(TypedDict, total=False):
+    """``[delivery]``."""
+
+    processes: Count
+    max_age_h: Amount
+    backoff_s: Amount
+    backoff_max_s: Amount
+    timeout_s: Amount
+    lease_s: Amount
+    commit_ask_again_s: Amount
+
+
+class RetentionTable(TypedDict, total=False):
+    """``[retention]``."""
+
+    keep_days: AmountOrZero
+    free_gb_wanted: AmountOrZero
+
+
+class WebTable(TypedDict, total=False):
+    """``[web]``."""
+
+    enabled: bool
+    bind: Text
+    port: ListenPort
+
+
+class LogTable(TypedDict, total=False):
+    """``[log]``."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class PeerTable(TypedDict, total=False):
+    """``[peers.<name>]``."""
+
+    ae_title: Required[AeTitle]
+    host: Text
+    port: PeerPort
+    addresses: list[Network]
+    takes: list[Literal["SEG", "SR3D", "SR", "TEXT", "SC"]]
+    quiet_s: Amount
+    charset_fallback: str
+    storage_commitment: bool
+
+
+RouteTable = TypedDict("RouteTable", {
+    "name": Required[Name],
+    "model": Required[Annotated[Names, Field(min_length=1)]],
+    "from": Names,
+    "to": Names,
+    "when": When,
+    "report_not_analysed": bool,
+    "priority": int,
+}, total=False)
+
+
+@with_config(STRICT)
+class NodeFile(TypedDict, total=False):
+    """The whole of ``node.toml``."""
+
+    node: NodeTable
+    receive: ReceiveTable
+    completion: CompletionTable
+    worker: WorkerTable
+    delivery: DeliveryTable
+    retention: RetentionTable
+    web: WebTable
+    log: LogTable
+    peers: dict[Name, PeerTable]
+    routes: list[RouteTable]
+
+
+NODE_FILE: TypeAdapter[NodeFile] = TypeAdapter(NodeFile)

@@ -1,0 +1,115 @@
+"""What one key says of another: peers and models that routes name, titles that must differ.
+
+The rules read the raw tables, so that they find their mistakes even where the schema found others;
+a value of the wrong kind is the schema's to report and is passed over here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from dicomnode.config.kinds import near
+from dicomnode.config.problems import shown
+
+Table = Mapping[str, Any]
+
+
+def broken_rules(raw: Table) -> Iterator[str]:
+    """Yield one line per broken rule, without the file's name."""
+    for rule in RULES:
+        yield from rule(raw)
+
+
+def route_places(raw: Table) -> Iterator[tuple[str, Table]]:
+    """Yield each route with its name as the problems write it."""
+    routes = raw.get("routes", [])
+    for number, route in enumerate(routes if isinstance(routes, list) else [], start=1):
+        if isinstance(route, dict):
+            name = route.get("name")
+            yield f'[[routes]] "{name}"' if isinstance(name, str) else f"[[routes]] number {number}", route
+
+
+def words(value: object) -> list[str]:
+    """Return a text, or the texts of a list, as a list."""
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
+
+
+def _routes_have_own_names(raw: Table) -> Iterator[str]:
+    counts = Counter(name for _, route in route_places(raw) for name in words(route.get("name")))
+    for name, count in counts.items():
+        if count > 1:
+            yield f'[[routes]] "{name}": the name stands {count} times; each route needs its own'
+
+
+def _routes_name_known_peers(raw: Table) -> Iterator[str]:
+    peers = _tables(raw, "peers")
+    for place, route in route_places(raw):
+        for key in ("from", "to"):
+            for name in words(route.get(key)):
+                if name not in peers:
+                    hint = near(name, tuple(peers)) or f"; known are {', '.join(peers) or 'none'}"
+                    yield f"{place}: {key} = {shown(name)}: there is no [peers.{name}]{hint}"
+
+
+def _receiving_peers_have_an_address(raw: Table) -> Iterator[str]:
+    peers = _tables(raw, "peers")
+    targets = {name: place for place, route in route_places(raw) for name in words(route.get("to")) if name in peers}
+    for name, place in targets.items():
+        missing = [key for key in ("host", "port") if key not in peers[name]]
+        if missing:
+            yield f"[peers.{name}]: {' and '.join(missing)} missing, needed because {place} sends to it"
+        if peers[name].get("takes") == []:
+            yield f"[peers.{name}] takes = []: {place} sends to it, so it must take at least one kind of object"
+
+
+def _host_and_port_go_together(raw: Table) -> Iterator[str]:
+    for name, peer in _tables(raw, "peers").items():
+        if ("host" in peer) != ("port" in peer):
+            there, absent = ("host", "port") if "host" in peer else ("port", "host")
+            yield f"[peers.{name}]: {there} is given without {absent}; give both, or neither for a peer that only sends"
+
+
+def _callers_can_be_told_apart(raw: Table) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for name, peer in _tables(raw, "peers").items():
+        title = peer.get("ae_title")
+        if not isinstance(title, str) or peer.get("addresses"):
+            continue
+        if title.strip() in seen:
+            yield (f"[peers.{name}] ae_title = {shown(title)}: peers.{seen[title.strip()]} has it too; "
+                   "give each its own, or say by addresses = [...] from where each calls")
+        seen.setdefault(title.strip(), name)
+
+
+def _waits_are_in_order(raw: Table) -> Iterator[str]:
+    pairs = (("completion", "quiet_s", "max_wait_s"), ("worker", "backoff_s", "backoff_max_s"),
+             ("delivery", "backoff_s", "backoff_max_s"))
+    for name, shorter, longer in pairs:
+        table = raw.get(name)
+        low, high = (table.get(shorter), table.get(longer)) if isinstance(table, dict) else (None, None)
+        if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+            yield f"[{name}] {shorter} = {low}: allowed are values up to {longer} = {high}"
+
+
+def _one_place_for_the_database_url(raw: Table) -> Iterator[str]:
+    node = raw.get("node")
+    if isinstance(node, dict) and node.get("database_url") and node.get("database_url_file"):
+        yield "[node] database_url_file: database_url is given too; keep one of them"
+
+
+def _tables(raw: Table, name: str) -> dict[str, Table]:
+    tables = raw.get(name)
+    return {key: value for key, value in tables.items() if isinstance(value, dict)} if isinstance(tables, dict) else {}
+
+
+RULES: Final[Sequence[Callable[[Table], Iterator[str]]]] = (
+    _routes_have_own_names,
+    _routes_name_known_peers,
+    _receiving_peers_have_an_address,
+    _host_and_port_go_together,
+    _callers_can_be_told_apart,
+    _waits_are_in_order,
+    _one_place_for_the_database_url,
+)

@@ -1,0 +1,113 @@
+"""Model files → ModelFile."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from dicomnode import config
+from dicomnode.domain.dicom import Code
+from dicomnode.domain.model import ModelFile, Range, SpacingLimits
+from dicomnode.errors import ConfigError, ModelMissing
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = (ROOT / "config" / "model.example.toml").read_text(encoding="utf-8")
+
+
+def model(text: str) -> ModelFile:
+    return config.model_from_text(text, source="m.toml")
+
+
+def problems(text: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        model(text)
+    return caught.value.problems
+
+
+def node(folder: Path, text: str = ""):
+    path = folder / "node.toml"
+    path.write_text(text, encoding="utf-8")
+    return config.load(path, environ={})
+
+
+def test_the_example_comes_out_as_written():
+    example = model(EXAMPLE)
+    assert example.procedure == Code(value="25045-6", scheme="LN", meaning="CT unspecified body region")
+    assert example.inputs[0].slices == Range(min=20, max=2000)
+    assert example.inputs[0].spacing_mm == SpacingLimits(
+        max_between_slices=5.0, min_between_slices=0.3, max_in_plane=1.5)
+    assert example.inputs[0].prefer == {"SliceThickness": "thinnest", "ConvolutionKernel": "soft"}
+    assert example.inputs[0].when == {"ImageType": ("ORIGINAL",)}
+    assert example.limits.when == {"BodyPartExamined": ("CHEST", "THORAX")}
+    assert example.limits.age_years == Range(min=18)
+    assert example.labels[0].type.meaning == "Nodule"
+    assert example.labels[0].colour_rgb == (240, 90, 70)
+    assert example.runtime.overrides == {"inferer#overlap": 0.25}
+    assert example.self_test is not None
+    assert example.self_test.dice_at_least == {"Nodule": 0.8}
+
+
+def test_the_file_digest_is_that_of_the_text():
+    assert model(EXAMPLE).file_digest == "sha256:" + hashlib.sha256(EXAMPLE.encode()).hexdigest()
+    assert model(EXAMPLE + "\n# a comment").file_digest != model(EXAMPLE).file_digest
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), [
+    ("sha256:0000", "sha512:0000",
+     'm.toml: digest = "sha512:' + "0" * 64 + '": allowed is "sha256:" and 64 hexadecimal digits, '
+     "as `dicomnode models verify` prints it"),
+    ("value = 1 ", "value = 0 ", 'm.toml: [[labels]] "Nodule": value = 0: allowed are values above 0'),
+    ("[240, 90, 70]", "[240, 90, 256]",
+     'm.toml: [[labels]] "Nodule": colour_rgb[2] = 256: allowed are values up to 255'),
+    ("[240, 90, 70]", "[240, 90]",
+     'm.toml: [[labels]] "Nodule": colour_rgb = [240, 90]: at least 3 needed, 2 given'),
+    ("slices = { min", "slices = { mim",
+     'm.toml: [[inputs]] "ct": slices.mim: unknown key; did you mean min?'),
+    ("SliceThickness =", "SliceThicknes =",
+     ('m.toml: [[inputs]] "ct": prefer.SliceThicknes: not an attribute that the node keeps; '
+     "did you mean SliceThickness?")),
+    ("BodyPartExamined =", "BodyPart =",
+     "m.toml: [limits] BodyPart: not an attribute that the node keeps; did you mean BodyPartExamined?"),
+    ("Nodule = 0.8", "Nodul = 0.8", "m.toml: [self_test] dice_at_least.Nodul: there is no label of that name"),
+    ('scheme = "SCT", meaning = "Nodule"', 'meaning = "Nodule"',
+     'm.toml: [[labels]] "Nodule": type.scheme: this key is missing and has no default'),
+])
+def test_a_mistake_in_a_model_file_is_said_with_its_place(old, new, expected):
+    assert old in EXAMPLE
+    assert problems(EXAMPLE.replace(old, new)) == (expected,)
+
+
+def test_a_label_value_that_stands_twice_is_refused():
+    end = EXAMPLE.index("# How the bundle is run")
+    label = EXAMPLE[EXAMPLE.index("[[labels]]"):end].replace('name = "Nodule"', 'name = "Other"')
+    found = problems(EXAMPLE[:end] + label + EXAMPLE[end:])
+    assert found == ("m.toml: [[labels]] value = 1: stands 2 times; each needs its own",)
+
+
+def test_the_folder_beside_the_configuration_goes_before_models_dir(tmp_path):
+    beside, below = tmp_path / "models", tmp_path / "bundles"
+    for folder, use in ((beside, "beside"), (below, "below")):
+        folder.mkdir()
+        text = EXAMPLE.replace("Say here for whom and for what, and what it must not be used for.", use)
+        (folder / "example.toml").write_text(text, encoding="utf-8")
+    settings = node(tmp_path, '[node]\nmodels_dir = "bundles"\n')
+    assert config.model_path("example", settings) == beside / "example.toml"
+    assert config.load_model("example", settings).intended_use == "beside"
+    (beside / "example.toml").unlink()
+    assert config.load_model("example", settings).intended_use == "below"
+
+
+@pytest.mark.parametrize("name", ["absent", "../node", "a/b", ""])
+def test_a_name_without_a_model_file_is_missing_and_never_leads_out_of_the_folder(tmp_path, name):
+    (tmp_path / "models").mkdir()
+    with pytest.raises(ModelMissing, match="no model file at"):
+        config.load_model(name, node(tmp_path))
+
+
+def test_a_model_file_must_be_called_as_it_calls_itself(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "other.toml").write_text(EXAMPLE, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r'name = "example": allowed is "other"'):
+        config.load_model("other", node(tmp_path))
