@@ -6,7 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final, Self
 
 from dicomnode.domain.study import BoundSeries, ModelBinding
@@ -54,6 +54,10 @@ class Snapshot:
     def input_uids(self) -> tuple[str, ...]:
         """Every input SOP Instance UID, sorted, each once."""
         return tuple(sorted({u for b in self.bindings for s in b.series for u in s.sop_instance_uids}))
+
+    def superseding(self, predecessors: tuple[str, ...]) -> Self:
+        """Return the same snapshot, naming the reports that its own will supersede."""
+        return replace(self, predecessors=predecessors)
 
     def to_json(self) -> str:
         """Write as JSON."""

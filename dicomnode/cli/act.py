@@ -1,0 +1,104 @@
+"""The operator's hand: requeue, cancel, migrate."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from dicomnode.cli.context import Context
+from dicomnode.errors import ClaimLost
+
+kind = click.option("--delivery", is_flag=True, help="ID names a delivery, not a job.")
+
+
+def _wake(context: Context) -> None:
+    from dicomnode.run.bell import ring
+
+    for role in ("keeper", "worker", "sender"):
+        ring(context.config.node.data_dir / "run", role)
+
+
+@click.command()
+@click.argument("work_id", metavar="ID", type=int, required=False)
+@kind
+@click.option("--failed", is_flag=True, help="Every failed job and delivery that the other options leave.")
+@click.option("--peer", help="With --failed: only deliveries to this peer.")
+@click.option("--route", help="With --failed: only work of this route.")
+@click.option(
+    "--since", type=click.DateTime(), help="With --failed: only work that failed at or after this time (UTC)."
+)
+@click.pass_obj
+def requeue(
+    context: Context,
+    *,
+    work_id: int | None,
+    delivery: bool,
+    failed: bool,
+    peer: str | None,
+    route: str | None,
+    since: datetime | None,
+) -> None:
+    """Put failed or canceled work back into the queue, its attempts given back."""
+    from datetime import UTC
+
+    from dicomnode.ledger import deliveries, jobs
+    from dicomnode.run.loop import utc_now
+
+    if failed == (work_id is not None):
+        raise click.UsageError("name one ID, or --failed for all that failed")
+    now = utc_now()
+    since_utc = since.replace(tzinfo=UTC) if since else None
+    try:
+        with context.ledger.write() as connection:
+            if failed:
+                queued_jobs = [] if peer else jobs.requeue_failed(connection, now=now, route=route, since=since_utc)
+                queued = deliveries.requeue_failed(connection, now=now, peer=peer, route=route, since=since_utc)
+            elif delivery:
+                queued_jobs, queued = [], [deliveries.requeue(connection, _given(work_id), now=now)]
+            else:
+                queued_jobs, queued = [jobs.requeue(connection, _given(work_id), now=now)], []
+    except ClaimLost as error:
+        raise click.ClickException(f"not requeued: {error}; only failed or canceled work can be") from error
+    _wake(context)
+    click.echo(f"requeued {len(queued_jobs)} job(s) {queued_jobs}, {len(queued)} delivery(ies) {queued}")
+
+
+@click.command()
+@click.argument("work_id", metavar="ID", type=int)
+@kind
+@click.pass_obj
+def cancel(context: Context, *, work_id: int, delivery: bool) -> None:
+    """End a job or delivery that waits or runs; a running one is stopped at its next renewal."""
+    from dicomnode.ledger import deliveries, jobs
+    from dicomnode.run.loop import utc_now
+
+    table = deliveries if delivery else jobs
+    try:
+        with context.ledger.write() as connection:
+            table.cancel(connection, work_id, now=utc_now(), reason="canceled by an operator")
+    except ClaimLost as error:
+        raise click.ClickException(f"not canceled: {error}; only work that waits or runs can be") from error
+    _wake(context)
+    click.echo(f"canceled {'delivery' if delivery else 'job'} {work_id}")
+
+
+@click.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command()
+@click.pass_obj
+def upgrade(context: Context) -> None:
+    """Run pending migrations; safe to repeat."""
+    from dicomnode.ledger.engine import Ledger
+
+    revision = Ledger(context.config.database_url).upgrade()
+    click.echo(f"the database is at revision {revision}")
+
+
+def _given(work_id: int | None) -> int:
+    if work_id is None:
+        raise click.UsageError("ID is missing")
+    return work_id

@@ -1,0 +1,40 @@
+"""``dicomnode process``: the same read, infer, encode on a folder, without network or database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dicomnode.cli.context import Context
+
+
+@click.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--model", "model_name", required=True, help="Name of a model file.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the result objects.")
+@click.option("--device", help="auto, cpu, cuda or cuda:N; default as configured.")
+@click.pass_obj
+def process(context: Context, *, path: Path, model_name: str, out: Path, device: str | None) -> None:
+    """Analyse the DICOM files below PATH with one model and write SEG and SR to --out."""
+    import sys
+
+    from dicomnode import logs
+    from dicomnode.config import load_model
+    from dicomnode.run.offline import process_folder
+
+    logs.configure(level="WARNING", human=True, stream=sys.stderr)
+    config = context.config
+    analysis, written = process_folder(path, load_model(model_name, config), config, out, device=device)
+    for findings in analysis.findings:
+        for organ in findings.organs:
+            values = ", ".join(f"{m.name.meaning} {m.value:.1f} {m.unit.value}" for m in organ.measurements)
+            click.echo(f"{organ.label.name}: {values}")
+        for found in findings.detections:
+            click.echo(
+                f"{found.tracking_id}: {found.diameter_mm:.1f} mm, {found.volume_ml:.2f} ml {found.side}".rstrip()
+            )
+    for stage, seconds in analysis.seconds.items():
+        click.echo(f"{stage}: {seconds:.2f} s")
+    for file in written:
+        click.echo(str(file))

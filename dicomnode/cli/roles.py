@@ -1,0 +1,82 @@
+"""The node's processes: the whole node, or one role for systemd, Compose and Kubernetes."""
+
+from __future__ import annotations
+
+import os
+from threading import Event
+
+import click
+
+from dicomnode import logs
+from dicomnode.cli.context import Context
+
+
+def _begin(context: Context) -> Event:
+    from dicomnode.run.loop import die_with_parent, stop_on_signals
+
+    logs.configure(level=context.config.log.level)
+    parent = os.environ.get("DICOMNODE_PARENT")
+    if parent:
+        die_with_parent(int(parent))
+    return stop_on_signals()
+
+
+@click.command()
+@click.pass_obj
+def serve(context: Context) -> None:
+    """Run the whole node: receivers, keeper, workers, senders and status page, supervised."""
+    from dicomnode.run import supervisor
+
+    stop = _begin(context)
+    if context.config.node.migrate:
+        from dicomnode.ledger.engine import Ledger
+
+        Ledger(context.config.database_url).upgrade()
+    _ = context.ledger, context.models
+    context.ledger.dispose()
+    supervisor.run(context.config, stop)
+
+
+@click.command()
+@click.pass_obj
+def receive(context: Context) -> None:
+    """Accept associations and put images on disk; needs no database."""
+    from dicomnode.run import receiver
+
+    receiver.run(context.config, _begin(context))
+
+
+@click.command()
+@click.pass_obj
+def keep(context: Context) -> None:
+    """Index what arrived, match complete studies, rescue dropped work, clean up."""
+    from dicomnode.run import keeper
+
+    keeper.run(context.config, context.ledger, context.models, _begin(context))
+
+
+@click.command()
+@click.pass_obj
+def work(context: Context) -> None:
+    """Analyse studies: one job at a time, the models warm."""
+    from dicomnode.run import worker
+
+    worker.run(context.config, context.ledger, [model for model, _ in context.models.values()], _begin(context))
+
+
+@click.command()
+@click.pass_obj
+def deliver(context: Context) -> None:
+    """Send results to their peers."""
+    from dicomnode.run import sender
+
+    sender.run(context.config, context.ledger, _begin(context))
+
+
+@click.command()
+@click.pass_obj
+def web(context: Context) -> None:
+    """Serve the status page and the metrics endpoint; reads the ledger, writes nothing."""
+    from dicomnode.web import app
+
+    app.run(context.config, context.ledger, _begin(context))

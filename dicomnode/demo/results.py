@@ -1,0 +1,111 @@
+"""What came back, read from the PACS's files: the tour believes nothing that is not in the objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import highdicom as hd
+from pydicom import Dataset, dcmread
+from rich.table import Table
+
+CODE_VOLUME: Final = "118565006"
+CODE_DIAMETER: Final = "81827009"
+CODE_PROBABILITY: Final = "122157"
+CODE_TRACKING: Final = "112039"
+CODE_FINDING: Final = "121071"
+CODE_SITE: Final = "363698007"
+
+
+@dataclass(slots=True)
+class Group:
+    """One measurement group of a report (TID 1410, TID 1411)."""
+
+    name: str = ""
+    finding: str = ""
+    place: str = ""
+    numbers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Results:
+    """The objects of one delivery."""
+
+    paths: list[Path] = field(default_factory=list)
+    seg: hd.seg.Segmentation | None = None
+    groups: list[Group] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+
+    @property
+    def headline(self) -> str:
+        """One line for the picture."""
+        return self.seg.SeriesDescription if self.seg is not None else ""
+
+    def table(self) -> Table:
+        """Every structure and finding with its numbers, as the reports say them."""
+        columns = list(dict.fromkeys(name for group in self.groups for name in group.numbers))
+        table = Table(title="Findings, as read from the Structured Reports in the PACS", title_justify="left")
+        for heading in ("name", "finding", "place", *columns):
+            table.add_column(heading, justify="right" if heading in columns else "left")
+        for group in self.groups:
+            table.add_row(group.name, group.finding, group.place, *(group.numbers.get(c, "") for c in columns))
+        return table
+
+
+def read_results(folder: Path) -> Results:
+    """Read every object below ``folder``."""
+    results = Results()
+    for path in sorted(folder.rglob("*.dcm")):
+        found = dcmread(path)
+        results.paths.append(path)
+        if found.Modality == "SEG":
+            results.seg = hd.seg.Segmentation.from_dataset(found)
+        elif found.Modality == "SR":
+            _read_report(found, results)
+    return results
+
+
+def _read_report(report: Dataset, results: Results) -> None:
+    for item in _walk(report):
+        if item.ValueType == "CONTAINER" and _code(item) == "125007":
+            results.groups.append(_group(item))
+        elif item.ValueType == "TEXT" and _code(item) in {"121071", "121106", "121077"}:
+            results.sentences.append(item.TextValue)
+
+
+def _group(container: Dataset) -> Group:
+    group = Group()
+    for item in container.get("ContentSequence", ()):
+        code = _code(item)
+        if item.ValueType == "NUM" and item.get("MeasuredValueSequence"):
+            measured = item.MeasuredValueSequence[0]
+            unit = measured.MeasurementUnitsCodeSequence[0]
+            text = unit.CodeValue if unit.CodeValue not in {"1", "{1}"} else ""
+            heading = item.ConceptNameCodeSequence[0].CodeMeaning
+            group.numbers[f"{heading} [{text}]" if text else heading] = f"{float(measured.NumericValue):.4g}"
+        elif code == CODE_TRACKING:
+            group.name = item.TextValue
+        elif code == CODE_FINDING and item.ValueType == "CODE":
+            group.finding = item.ConceptCodeSequence[0].CodeMeaning
+        elif code == CODE_SITE:
+            group.place = _place(item)
+    return group
+
+
+def _place(item: Dataset) -> str:
+    side = [m.ConceptCodeSequence[0].CodeMeaning for m in item.get("ContentSequence", ()) if m.ValueType == "CODE"]
+    return " ".join([*side, item.ConceptCodeSequence[0].CodeMeaning])
+
+
+def _walk(item: Dataset) -> list[Dataset]:
+    found = []
+    for child in item.get("ContentSequence", ()):
+        found.append(child)
+        found.extend(_walk(child))
+    return found
+
+
+def _code(item: Dataset) -> str:
+    names = item.get("ConceptNameCodeSequence")
+    return str(names[0].CodeValue) if names else ""

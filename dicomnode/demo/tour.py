@@ -1,0 +1,114 @@
+"""The tour from start to end: what a person watches."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from dicomnode.deliver.scu import echo, send_files
+from dicomnode.demo.montage import write_montage
+from dicomnode.demo.node import Destination, TourNode
+from dicomnode.demo.pacs import ReceivingPacs
+from dicomnode.demo.results import Results, read_results
+from dicomnode.demo.show import Show
+from dicomnode.demo.study import write_phantom_study
+from dicomnode.domain.node import Peer
+from dicomnode.errors import EXIT_INTERNAL, EXIT_OK, EXIT_USAGE, DeliveryError
+from dicomnode.logs import configure
+
+SEED: Final = 20260105
+START_S: Final = 60.0
+RESULT_S: Final = 900.0
+
+
+def run(*, out: Path, study: Path | None, pacs: str | None) -> int:
+    """Walk through the tour; return the exit code."""
+    console = Console()
+    configure(level="ERROR", human=True)
+    extra = _destination(pacs) if pacs else None
+    if pacs and extra is None:
+        console.print(f"[red]PACS={pacs}[/red]: write HOST:PORT:AET, for example 10.0.0.5:104:ARCHIVE")
+        return EXIT_USAGE
+    began_s = time.monotonic()
+    images = _images(out, study, console)
+    shutil.rmtree(out / "pacs", ignore_errors=True)
+    with ReceivingPacs(out / "pacs") as receiving:
+        local = Destination(name="pacs", ae_title=receiving.ae_title, host="127.0.0.1", port=receiving.port)
+        with TourNode(out / "node", (local, extra) if extra else (local,)) as node, Show(console) as show:
+            ended = _follow(node, show, images, peers=2 if extra else 1)
+    if not ended:
+        console.print(f"[red]The node did not finish the study.[/red] Its log: {node.log_path}")
+        return EXIT_INTERNAL
+    results = read_results(out / "pacs")
+    _conclude(console, results, images, out, seconds=time.monotonic() - began_s)
+    return EXIT_OK
+
+
+def _images(out: Path, study: Path | None, console: Console) -> list[Path]:
+    if study is not None:
+        return sorted(p for p in study.rglob("*") if p.is_file())
+    folder = out / "study"
+    shutil.rmtree(folder, ignore_errors=True)
+    with console.status("drawing a synthetic chest CT"):
+        write_phantom_study(folder, seed=SEED)
+    return sorted(folder.glob("*.dcm"))
+
+
+def _follow(node: TourNode, show: Show, images: Sequence[Path], *, peers: int) -> bool:
+    """Send the study and watch the node until every peer has the results; False if it gave up."""
+    us = Peer(name="node", ae_title="DICOMNODE", host="127.0.0.1", port=node.port)
+    if not _ready(us, show):
+        return False
+    sent = send_files(node_ae_title="SCANNER", peer=us, paths=images, timeout_s=60.0, progress=show.received)
+    show.sent(sent, len(images))
+    deadline_s = time.monotonic() + RESULT_S
+    delivered = 0
+    while time.monotonic() < deadline_s and delivered < peers:
+        event = node.next_event(0.5)
+        if event is None:
+            continue
+        if event["event"] == "node_ended":
+            return False
+        show.event(event)
+        delivered += event["event"] == "delivery_completed"
+        if show.gave_up:
+            return False
+    return delivered >= peers
+
+
+def _ready(us: Peer, show: Show) -> bool:
+    deadline_s = time.monotonic() + START_S
+    while time.monotonic() < deadline_s:
+        try:
+            echo(node_ae_title="SCANNER", peer=us, timeout_s=2.0)
+        except DeliveryError:
+            time.sleep(0.1)
+        else:
+            show.ready(us.port)
+            return True
+    return False
+
+
+def _conclude(console: Console, results: Results, images: Sequence[Path], out: Path, *, seconds: float) -> None:
+    console.print(results.table())
+    for line in results.sentences:
+        console.print(f"  {line}", highlight=False)
+    for path in results.paths:
+        console.print(f"  [bold]{path.name.split('.', 1)[0]:<6}[/bold] {path}", highlight=False, soft_wrap=True)
+    if results.seg is not None:
+        montage = write_montage(results.seg, images, out / "montage.png", title=results.headline)
+        console.print(f"  [bold]image [/bold] {montage}", highlight=False, soft_wrap=True)
+    console.print(f"\n{seconds:.0f} s in all. Demonstration only: synthetic phantoms, not for clinical use.")
+
+
+def _destination(text: str) -> Destination | None:
+    host, _, rest = text.partition(":")
+    port, _, ae_title = rest.partition(":")
+    if not (host and port.isdigit() and ae_title):
+        return None
+    return Destination(name="real", ae_title=ae_title, host=host, port=int(port))

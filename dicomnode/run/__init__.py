@@ -1,0 +1,1 @@
+"""The conductors: receiver, keeper, worker, sender. Each is claim, do, commit; none computes."""

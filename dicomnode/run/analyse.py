@@ -1,0 +1,196 @@
+"""Read, infer, encode: one model after the other, one set of results. The worker and ``process`` share it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from pydicom import Dataset
+
+from dicomnode import __version__
+from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed, Provenance
+from dicomnode.domain.job import derived_uid
+from dicomnode.domain.model import ModelFile
+from dicomnode.encode.seg import encode_seg
+from dicomnode.encode.series import Stamp
+from dicomnode.encode.sr import encode_reports
+from dicomnode.encode.text import encode_notice
+from dicomnode.infer.measure import model_findings
+from dicomnode.infer.pool import Pool, RawOutput
+from dicomnode.read.series import LoadedSeries, load, load_headers
+
+Progress = Callable[[str, float], None]
+"""Called with a stage name and the fraction of it that is done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One model and the files that fill its roles."""
+
+    model: ModelFile
+    paths: Mapping[str, Sequence[Path]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What the results' UIDs and texts are made from."""
+
+    node_id: uuid.UUID
+    job_key: str
+    language: str = "en"
+    predecessors: tuple[str, ...] = ()
+    charset_fallback: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Analysis:
+    """Everything that came of one job."""
+
+    objects: tuple[EncodedObject, ...]
+    findings: tuple[ModelFindings, ...]
+    loaded: Mapping[str, LoadedSeries]  # by SeriesInstanceUID
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_mb: float = 0.0
+    device: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def analyse(
+    tasks: Sequence[Task],
+    pool: Pool,
+    identity: Identity,
+    *,
+    clock: Callable[[], datetime],
+    progress: Progress | None = None,
+    cancelled: threading.Event | None = None,
+) -> Analysis:
+    """Run every model of a route and encode their findings as one set of results.
+
+    Raises
+    ------
+    UnusableInput
+        The images cannot be analysed; the message says why.
+    InferenceError
+        A model gave no result.
+    EncodingError
+        The findings could not be written: our fault.
+    """
+    tell = progress or (lambda _stage, _fraction: None)
+    result = Analysis(objects=(), findings=(), loaded={})
+    for task in tasks:
+        _run_model(task, pool, identity, result, clock=clock, tell=tell, cancelled=cancelled)
+    with _timed(result.seconds, "encode"):
+        result.objects = _encode(result, identity, tell)
+    return result
+
+
+def notice(
+    reason: NotAnalysed, paths: Sequence[Path], identity: Identity, *, clock: Callable[[], datetime]
+) -> tuple[EncodedObject, ...]:
+    """Encode the report that a study was not analysed, and why."""
+    sources = load_headers(paths, charset_fallback=identity.charset_fallback)
+    return (encode_notice(reason, sources, _stamp(identity, (), clock())),)
+
+
+def _run_model(
+    task: Task,
+    pool: Pool,
+    identity: Identity,
+    result: Analysis,
+    *,
+    clock: Callable[[], datetime],
+    tell: Progress,
+    cancelled: threading.Event | None,
+) -> None:
+    tell("read", 0.0)
+    with _timed(result.seconds, "read"):
+        loaded = {
+            role.role: load(task.paths[role.role], role, charset_fallback=identity.charset_fallback)
+            for role in task.model.inputs
+            if role.role in task.paths
+        }
+    tell("inference", 0.0)
+    output = pool.run(
+        task.model,
+        {role: one.volume for role, one in loaded.items()},
+        progress=lambda fraction: tell("inference", fraction),
+        cancelled=cancelled,
+    )
+    reference = loaded[task.model.inputs[0].role]
+    with _timed(result.seconds, "measure"):
+        findings = model_findings(
+            task.model,
+            reference.volume,
+            output,
+            provenance=_provenance(task.model, identity, clock()),
+            tracking_uid=lambda name: derived_uid(
+                identity.node_id, identity.job_key, f"tracking|{task.model.name}|{name}"
+            ),
+        )
+    result.findings = (*result.findings, findings)
+    result.loaded = {**result.loaded, reference.volume.stack.series_uid: reference}
+    _account(result, output)
+
+
+def _account(result: Analysis, output: RawOutput) -> None:
+    for stage, seconds in output.seconds.items():
+        result.seconds[stage] = result.seconds.get(stage, 0.0) + seconds
+    result.peak_mb = max(result.peak_mb, output.peak_mb)
+    result.device = output.device
+    result.notes = (*result.notes, *output.notes)
+
+
+def _encode(result: Analysis, identity: Identity, tell: Progress) -> tuple[EncodedObject, ...]:
+    tell("encode", 0.0)
+    stamp = _stamp(identity, tuple(f.provenance for f in result.findings), result.findings[-1].provenance.content_time)
+    sources: dict[str, Sequence[Dataset]] = {uid: one.sources for uid, one in result.loaded.items()}
+    segs = {}
+    for findings in result.findings:
+        seg = encode_seg(findings, sources[findings.stack.series_uid], stamp)
+        if seg is not None:
+            segs[findings.provenance.model_name] = seg
+    reports = encode_reports(result.findings, sources, stamp, segs)
+    tell("encode", 1.0)
+    return (*segs.values(), *reports)
+
+
+def _stamp(identity: Identity, provenance: tuple[Provenance, ...], now: datetime) -> Stamp:
+    return Stamp(
+        node_id=identity.node_id,
+        job_key=identity.job_key,
+        provenance=provenance,
+        language=identity.language,
+        predecessors=identity.predecessors,
+        content_time=now,
+    )
+
+
+def _provenance(model: ModelFile, identity: Identity, now: datetime) -> Provenance:
+    return Provenance(
+        model_name=model.name,
+        model_version=model.version,
+        model_digest=model.digest,
+        intended_use=model.intended_use,
+        device_uid=derived_uid(identity.node_id, model.digest, "device"),
+        node_version=__version__,
+        content_time=now.replace(microsecond=0),
+        research=model.research,
+    )
+
+
+class _timed:  # noqa: N801
+    """Add the seconds of a block to a table, also when it raises."""
+
+    def __init__(self, table: dict[str, float], stage: str) -> None:
+        self._table, self._stage = table, stage
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._table[self._stage] = self._table.get(self._stage, 0.0) + time.perf_counter() - self._began

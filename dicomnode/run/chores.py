@@ -1,0 +1,92 @@
+"""The keeper's chores: each idempotent, each told the time, each safe to miss."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from dicomnode import logs
+from dicomnode.domain.node import NodeConfig
+from dicomnode.domain.work import Backoff
+from dicomnode.ledger import deliveries, jobs, studies
+from dicomnode.ledger.engine import Ledger
+from dicomnode.run.bell import ring
+from dicomnode.run.matching import notice_after_failure
+from dicomnode.spool import Spool
+
+log = logs.get("run")
+
+
+def rescue(config: NodeConfig, ledger: Ledger, now: datetime) -> int:
+    """Give back work whose claimant died; bury what has spent its budget, and say so to the radiologist."""
+    worker, sender = config.worker, config.delivery
+    with ledger.write() as connection:
+        rescued, buried = jobs.rescue(
+            connection,
+            now=now,
+            attempts=worker.attempts,
+            backoff=Backoff(first_s=worker.backoff_s, most_s=worker.backoff_max_s),
+        )
+        for job_id in buried:
+            text = f"the analysis process died or hung {worker.attempts} times; the attempts are spent"
+            notice_after_failure(
+                connection, jobs.get(connection, job_id), reason="ModelProcessDied", text=text, now=now
+            )
+        sent_back, sent_buried = deliveries.rescue(
+            connection,
+            now=now,
+            max_age=timedelta(hours=sender.max_age_h),
+            backoff=Backoff(first_s=sender.backoff_s, most_s=sender.backoff_max_s),
+        )
+    found = len(rescued) + len(buried) + len(sent_back) + len(sent_buried)
+    if found:
+        log.warning(
+            "work_rescued", jobs=rescued, jobs_buried=buried, deliveries=sent_back, deliveries_buried=sent_buried
+        )
+        for role in ("worker", "sender"):
+            ring(config.node.data_dir / "run", role)
+    return found
+
+
+def apply_commitments(ledger: Ledger, spool: Spool, now: datetime) -> int:
+    """Apply storage commitment answers that the receiver put down (PS3.4 Annex J)."""
+    applied = 0
+    for event in spool.events():
+        if event.kind == "storage_commitment":
+            with ledger.write() as connection:
+                deliveries.prove(
+                    connection,
+                    transaction_uid=str(event.payload["transaction_uid"]),
+                    committed_uids=frozenset(event.payload["committed"]),
+                    failed=dict(event.payload["failed"]),
+                    now=now,
+                )
+        event.path.unlink(missing_ok=True)
+        applied += 1
+    return applied
+
+
+def sweep(ledger: Ledger, spool: Spool, now: datetime) -> int:
+    """Remove what crashes left: temporary files, empty folders, results that no row names."""
+    _ = now
+    with ledger.read() as connection:
+        kept = jobs.result_folders(connection)
+    return spool.sweep_arrivals() + spool.sweep_results(kept)
+
+
+def retain(config: NodeConfig, ledger: Ledger, spool: Spool, now: datetime) -> int:
+    """Delete finished studies by age, then by disk floor; never one that waits for analysis or delivery."""
+    before = now - timedelta(days=config.retention.keep_days)
+    with ledger.read() as connection:
+        finished = studies.finished_studies(connection, before=now)
+    deleted = 0
+    for study in finished:
+        short = spool.free_bytes() < config.retention.free_gb_wanted * 1e9
+        if study.finished_at >= before and not short:
+            continue
+        with ledger.write() as connection:
+            if not studies.forget_files(connection, study.study_uid, now=now):
+                continue
+        freed = spool.remove_study(study.path_prefix)
+        log.info("study_deleted", study_uid=study.study_uid, freed_bytes=freed, because="disk" if short else "age")
+        deleted += 1
+    return deleted

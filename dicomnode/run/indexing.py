@@ -1,0 +1,120 @@
+"""Arrivals become rows: link into the store, commit, unlink. No crash between the three loses an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+from dicomnode import logs
+from dicomnode.domain.node import NodeConfig
+from dicomnode.domain.study import InstanceRecord
+from dicomnode.errors import CannotUnderstand
+from dicomnode.ledger import events, studies
+from dicomnode.ledger.engine import Ledger
+from dicomnode.read import header
+from dicomnode.spool import Arrival, Spool
+
+BATCH: Final = 256
+"""Arrivals indexed in one transaction."""
+
+log = logs.get("run")
+
+
+@dataclass(slots=True)
+class Indexed:
+    """What one batch was: how many arrivals, and which associations feed which study."""
+
+    arrivals: int = 0
+    feeding: dict[str, set[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    arrival: Arrival
+    record: InstanceRecord
+
+
+class Indexer:
+    """Moves arrivals into the store and the ledger."""
+
+    def __init__(self, config: NodeConfig, spool: Spool, ledger: Ledger) -> None:
+        self._fallback = {p.ae_title: p.charset_fallback for p in config.peers.values() if p.charset_fallback}
+        self._spool = spool
+        self._ledger = ledger
+
+    def step(self, now: datetime) -> Indexed:
+        """Index up to ``BATCH`` arrivals, oldest first; 0 arrivals means that nothing waits."""
+        arrivals = list(islice(self._spool.arrivals(), BATCH))
+        if not arrivals:
+            return Indexed()
+        read = [item for arrival in arrivals if (item := self._read(arrival, now)) is not None]
+        own, foreign = self._split_own(read)
+        placed = self._place(foreign)
+        with self._ledger.write() as connection:
+            outcomes = studies.record_instances(connection, placed, now=now)
+            for item in own:
+                events.record(
+                    connection,
+                    at=now,
+                    kind="own_output_returned",
+                    study_uid=item.record.study_uid,
+                    text="a result of this node came back and was not indexed",
+                    data={"sop_instance_uid": item.record.sop_instance_uid},
+                )
+        for outcome in outcomes:
+            if outcome.what in {"conflict", "demographics"}:
+                log.warning("instance_differs", what=outcome.what, sop_instance_uid=outcome.sop_instance_uid)
+        for item in read:
+            self._spool.unlink_arrival(item.arrival.path)
+        return Indexed(arrivals=len(arrivals), feeding=_feeding(foreign))
+
+    def _read(self, arrival: Arrival, now: datetime) -> _Read | None:
+        try:
+            record = header.record(arrival.path, charset_fallbacks=self._fallback)
+        except CannotUnderstand as error:
+            self._spool.quarantine(arrival.path, error.reason)
+            with self._ledger.write() as connection:
+                events.record(
+                    connection,
+                    at=now,
+                    kind="instance_quarantined",
+                    text=error.reason,
+                    data={"file": arrival.path.name, "association": arrival.association},
+                )
+            log.warning("instance_quarantined", association=arrival.association, reason=error.reason)
+            return None
+        return _Read(arrival, replace(record, arrived_at=arrival.arrived_at))
+
+    def _split_own(self, read: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
+        with self._ledger.read() as connection:
+            known = studies.own_sop_instance_uids(connection, [item.record.sop_instance_uid for item in read])
+        own = [i for i in read if i.record.sop_instance_uid in known or header.is_own_output(i.record)]
+        return own, [item for item in read if item not in own]
+
+    def _place(self, read: Sequence[_Read]) -> list[InstanceRecord]:
+        """Link each new copy into the store under a name that nothing else has."""
+        with self._ledger.read() as connection:
+            kept = studies.look_up(connection, [item.record.sop_instance_uid for item in read])
+        placed, links = [], []
+        for item in read:
+            copies = kept.setdefault(item.record.sop_instance_uid, [])
+            same = next((c for c in copies if c.content_digest == item.record.content_digest), None)
+            if same is not None:
+                placed.append(replace(item.record, path=same.path))
+                continue
+            record = replace(item.record, path=header.store_path(item.record, len(copies)))
+            links.append((item.arrival.path, record.path))
+            copies.append(record)
+            placed.append(record)
+        self._spool.link_all_into_store(links)
+        return placed
+
+
+def _feeding(read: Sequence[_Read]) -> dict[str, set[str]]:
+    feeding: dict[str, set[str]] = {}
+    for item in read:
+        feeding.setdefault(item.record.study_uid, set()).add(item.arrival.association)
+    return feeding

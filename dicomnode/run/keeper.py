@@ -1,0 +1,143 @@
+"""The keeper's conductor: index, complete, match; rescue what was dropped; apply commitments; clean up.
+
+One keeper works per spool: the others wait for its lock and take over when it dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from dicomnode import logs
+from dicomnode.domain.model import ModelFile
+from dicomnode.domain.node import NodeConfig
+from dicomnode.ledger import studies
+from dicomnode.ledger.engine import Ledger
+from dicomnode.route.complete import judge
+from dicomnode.run import chores
+from dicomnode.run.bell import Bell, ring
+from dicomnode.run.indexing import Indexer
+from dicomnode.run.loop import run as loop
+from dicomnode.run.matching import Matcher
+from dicomnode.run.presence import Presence
+from dicomnode.spool import Spool
+
+RESCUE_EVERY_S: Final = 5
+SWEEP_EVERY_S: Final = 60
+RETENTION_EVERY_S: Final = 600
+
+log = logs.get("run")
+
+
+class Keeper:
+    """One step: index what arrived, close what is complete, do the chores whose bell rang."""
+
+    def __init__(
+        self, config: NodeConfig, ledger: Ledger, spool: Spool, models: Mapping[str, tuple[ModelFile, str]]
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._spool = spool
+        self._indexer = Indexer(config, spool, ledger)
+        self.matcher = Matcher(config, ledger, models)
+        self._feeding: dict[str, set[str]] = {}
+
+    def step(self, now: datetime) -> bool:
+        """Index one batch, then judge the open studies; return whether anything was done."""
+        indexed = self._indexer.step(now)
+        for study_uid, associations in indexed.feeding.items():
+            self._feeding.setdefault(study_uid, set()).update(associations)
+        applied = chores.apply_commitments(self._ledger, self._spool, now)
+        if indexed.arrivals:
+            return True
+        return self._close_complete(now) or applied > 0
+
+    def _close_complete(self, now: datetime) -> bool:
+        with self._ledger.read() as connection:
+            waiting = studies.open_studies(connection)
+        if not waiting:
+            self._feeding.clear()
+            return False
+        held = self._spool.open_associations()
+        closed = False
+        for study in waiting:
+            verdict = judge(
+                study,
+                quiet_s=self._config.quiet_s(study.source_ae_titles),
+                now=now,
+                max_wait_s=self._config.completion.max_wait_s,
+                feeding_open=bool(self._feeding.get(study.study_uid, set()) & held),
+            )
+            if verdict.complete and self.matcher.close(study, because=verdict.because, now=now):
+                closed = True
+                self._feeding.pop(study.study_uid, None)
+        if closed:
+            ring(self._config.node.data_dir / "run", "worker")
+        return closed
+
+
+def run(config: NodeConfig, ledger: Ledger, models: Mapping[str, tuple[ModelFile, str]], stop: threading.Event) -> None:
+    """Keep until ``stop`` is set."""
+    spool = Spool(config.spool_dir, min_free_bytes=config.receive.min_free_bytes)
+    spool.prepare()
+    folder = config.node.data_dir / "run"
+    elected = _elect(config, stop)
+    if elected is None:
+        return
+    presence = Presence(folder, "keeper")
+    keeper = Keeper(config, ledger, spool, models)
+    due: queue.SimpleQueue[Callable[[datetime], object]] = queue.SimpleQueue()
+    bells = _bells(config, ledger, spool, due)
+    try:
+        with Bell(folder, "keeper") as bell:
+            loop(lambda now: _ring_due(due, now) or keeper.step(now), stop=stop, bell=bell, role="keeper")
+    finally:
+        bells.shutdown(wait=False)
+        presence.close()
+        os.close(elected)
+
+
+def _ring_due(due: queue.SimpleQueue[Callable[[datetime], object]], now: datetime) -> bool:
+    try:
+        chore = due.get_nowait()
+    except queue.Empty:
+        return False
+    return bool(chore(now))
+
+
+def _bells(
+    config: NodeConfig, ledger: Ledger, spool: Spool, due: queue.SimpleQueue[Callable[[datetime], object]]
+) -> BackgroundScheduler:
+    """Ring each chore on its timer; the chore itself runs in the keeper's own thread."""
+    scheduler = BackgroundScheduler(timezone="UTC")
+    timetable: tuple[tuple[Callable[[datetime], object], int], ...] = (
+        (lambda now: chores.rescue(config, ledger, now), RESCUE_EVERY_S),
+        (lambda now: chores.sweep(ledger, spool, now), SWEEP_EVERY_S),
+        (lambda now: chores.retain(config, ledger, spool, now), RETENTION_EVERY_S),
+    )
+    for chore, every_s in timetable:
+        due.put(chore)
+        scheduler.add_job(due.put, "interval", args=(chore,), seconds=every_s, coalesce=True)
+    scheduler.start()
+    return scheduler
+
+
+def _elect(config: NodeConfig, stop: threading.Event) -> int | None:
+    """Wait for the one keeper's lock; return its descriptor, or None when told to stop first."""
+    descriptor = os.open(config.spool_dir / "keeper.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    while not stop.is_set():
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stop.wait(1.0)
+        else:
+            return descriptor
+    os.close(descriptor)
+    return None

@@ -1,0 +1,103 @@
+"""A folder in, result files out: the worker's analysis without network or database."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from dicomnode import logs
+from dicomnode.domain.job import UID_NAMESPACE, fingerprint
+from dicomnode.domain.model import ModelFile
+from dicomnode.domain.node import NodeConfig, Route
+from dicomnode.domain.study import InstanceRecord, SeriesRecord, StudyRecord
+from dicomnode.errors import CannotUnderstand, NoSuitableSeries
+from dicomnode.infer.pool import Pool
+from dicomnode.read import header
+from dicomnode.route.match import match
+from dicomnode.run.analyse import Analysis, Identity, Task, analyse
+from dicomnode.run.loop import utc_now
+
+log = logs.get("run")
+
+
+def process_folder(
+    folder: Path, model: ModelFile, config: NodeConfig, out: Path, *, device: str | None = None
+) -> tuple[Analysis, list[Path]]:
+    """Analyse the one study below ``folder`` and write the objects to ``out``.
+
+    The UIDs follow from the images and the model alone: the same folder gives the same UIDs.
+
+    Raises
+    ------
+    UnusableInput
+        If the study cannot be analysed, or the folder holds no study or several.
+    """
+    record, paths = study_of(folder)
+    route = Route(name="process", model=(model.name,))
+    (outcome,) = match(record, [route], {model.name: model}, {})
+    if outcome.refusal is not None:
+        raise outcome.refusal
+    if not outcome.applies:
+        raise NoSuitableSeries(outcome.because)
+    tasks = [
+        Task(model=model, paths={s.role: [paths[u] for u in s.sop_instance_uids] for s in b.series})
+        for b in outcome.bindings
+    ]
+    used = [u for b in outcome.bindings for s in b.series for u in s.sop_instance_uids]
+    identity = Identity(
+        node_id=UID_NAMESPACE,
+        job_key=f"process|{model.digest}|{model.file_digest}|{fingerprint(used)}",
+        language=config.worker.language,
+    )
+    pool = Pool(config.node.models_dir, device=device or config.worker.device, threads=config.worker.threads, warm=1)
+    try:
+        analysis = analyse(tasks, pool, identity, clock=utc_now)
+    finally:
+        pool.close()
+    return analysis, _write(analysis, out)
+
+
+def study_of(folder: Path) -> tuple[StudyRecord, dict[str, Path]]:
+    """Return the one study below ``folder``, and where each of its instances lies.
+
+    Raises
+    ------
+    NoSuitableSeries
+        If the folder holds no DICOM images, or images of more than one study.
+    """
+    records: list[InstanceRecord] = []
+    paths: dict[str, Path] = {}
+    files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else [folder]
+    for path in files:
+        try:
+            record = header.record(path)
+        except CannotUnderstand as error:
+            log.warning("file_skipped", file=path.name, reason=str(error))
+            continue
+        if record.sop_instance_uid not in paths:
+            records.append(record)
+            paths[record.sop_instance_uid] = path
+    studies = {record.study_uid for record in records}
+    if len(studies) != 1:
+        raise NoSuitableSeries(
+            f"{folder}: images of {len(studies)} studies in {len(files)} files; name a folder with one"
+        )
+    return StudyRecord(study_uid=studies.pop(), series=_series(records)), paths
+
+
+def _series(records: Sequence[InstanceRecord]) -> tuple[SeriesRecord, ...]:
+    by_uid: dict[str, list[InstanceRecord]] = {}
+    for record in records:
+        by_uid.setdefault(record.series_uid, []).append(record)
+    return tuple(SeriesRecord(series_uid=uid, instances=tuple(found)) for uid, found in by_uid.items())
+
+
+def _write(analysis: Analysis, out: Path) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for one in analysis.objects:
+        path = out / f"{one.kind}.{uuid.uuid5(UID_NAMESPACE, one.sop_instance_uid).hex[:8]}.dcm"
+        path.write_bytes(one.payload)
+        written.append(path)
+    return written

@@ -1,0 +1,49 @@
+"""Which roles live: each holds a lock that the kernel frees when the process dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections import Counter
+from pathlib import Path
+
+
+class Presence:
+    """Hold ``<data_dir>/run/<role>.<pid>.alive`` locked while the object lives."""
+
+    def __init__(self, folder: Path, role: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{role}.{os.getpid()}.alive"
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Leave."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+def living(folder: Path) -> dict[str, int]:
+    """Count the living processes of each role on this machine; leftovers of the dead are removed."""
+    counts: Counter[str] = Counter()
+    for path in folder.glob("*.alive"):
+        if _is_locked(path):
+            counts[path.name.split(".", 1)[0]] += 1
+        else:
+            path.unlink(missing_ok=True)
+    return dict(counts)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)

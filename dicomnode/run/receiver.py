@@ -1,0 +1,40 @@
+"""The receiver's conductor: associations in, durable arrivals out. It never touches the database."""
+
+from __future__ import annotations
+
+import threading
+
+from dicomnode import logs
+from dicomnode.domain.node import NodeConfig
+from dicomnode.receive import scp
+from dicomnode.run.bell import ring
+from dicomnode.run.presence import Presence
+from dicomnode.spool import Spool
+
+log = logs.get("run")
+
+
+def run(config: NodeConfig, stop: threading.Event) -> None:
+    """Serve until ``stop`` is set.
+
+    Raises
+    ------
+    ConfigError
+        If the port cannot be bound: something else listens there.
+    """
+    spool = Spool(config.spool_dir, min_free_bytes=config.receive.min_free_bytes)
+    spool.prepare()
+    folder = config.node.data_dir / "run"
+    presence = Presence(folder, "receiver")
+    try:
+        scp.serve(
+            config.node,
+            config.receive,
+            config.peers,
+            spool,
+            stop=stop,
+            notify=lambda: ring(folder, "keeper"),
+            ready=lambda: log.info("role_started", role="receiver", port=config.node.port),
+        )
+    finally:
+        presence.close()

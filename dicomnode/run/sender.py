@@ -1,0 +1,164 @@
+"""The sender's conductor: claim a delivery, one association, save each verdict as it comes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+from datetime import datetime, timedelta
+
+from dicomnode import logs
+from dicomnode.deliver.commit import request_commitment
+from dicomnode.deliver.scu import Outgoing, OutgoingFile, deliver
+from dicomnode.domain.dicom import InstanceRef
+from dicomnode.domain.job import StoredResult
+from dicomnode.domain.node import NodeConfig, Peer
+from dicomnode.domain.work import Backoff
+from dicomnode.errors import ClaimLost, DicomNodeError, Verdict
+from dicomnode.ledger import deliveries
+from dicomnode.ledger.engine import Ledger
+from dicomnode.run.bell import Bell
+from dicomnode.run.lease import Lease
+from dicomnode.run.loop import run as loop
+from dicomnode.run.loop import utc_now
+from dicomnode.run.presence import Presence
+from dicomnode.spool import Spool
+
+log = logs.get("run")
+
+
+class Sender:
+    """One step: one delivery, from claim to verdict."""
+
+    def __init__(self, config: NodeConfig, ledger: Ledger, spool: Spool, stop: threading.Event) -> None:
+        self._config = config
+        self._settings = config.delivery
+        self._ledger = ledger
+        self._spool = spool
+        self._stop = stop
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._reachable = frozenset(name for name, peer in config.peers.items() if peer.can_receive)
+        self._backoff = Backoff(first_s=self._settings.backoff_s, most_s=self._settings.backoff_max_s)
+
+    def step(self, now: datetime) -> bool:
+        """Claim and do one delivery; False if none waits."""
+        with self._ledger.write() as connection:
+            delivery = deliveries.claim(
+                connection, now=now, lease_s=self._settings.lease_s, owner=self._owner, peers=self._reachable
+            )
+        if delivery is None:
+            return False
+        with Lease(lambda at: self._renew(delivery, at), lease_s=self._settings.lease_s):
+            try:
+                self._do(delivery, self._config.peers[delivery.peer])
+            except ClaimLost:
+                raise
+            except DicomNodeError as error:
+                self._settle(delivery, error)
+        return True
+
+    def _renew(self, delivery: deliveries.ClaimedDelivery, at: datetime) -> None:
+        with self._ledger.write() as connection:
+            deliveries.renew(connection, delivery.claim, now=at, lease_s=self._settings.lease_s)
+
+    def _do(self, delivery: deliveries.ClaimedDelivery, peer: Peer) -> None:
+        waiting = [item for item in delivery.items if item.sent is None]
+        if waiting and delivery.phase == "store":
+            outgoing = [
+                Outgoing(item_id=i.item_id, alternatives=tuple(map(self._file, i.alternatives))) for i in waiting
+            ]
+            deliver(
+                node_ae_title=self._config.node.ae_title,
+                peer=peer,
+                items=outgoing,
+                timeout_s=self._settings.timeout_s,
+                sent=lambda item_id, sop_uid, status: self._mark(delivery, item_id, sop_uid, status),
+            )
+        if peer.storage_commitment:
+            self._ask_commitment(delivery, peer)
+            return
+        with self._ledger.write() as connection:
+            deliveries.complete(connection, delivery, now=utc_now())
+        log.info("delivery_completed", delivery=delivery.delivery_id, peer=peer.name, study_uid=delivery.study_uid)
+
+    def _file(self, result: StoredResult) -> OutgoingFile:
+        return OutgoingFile(
+            path=self._spool.result_path(result.path),
+            sop_class_uid=result.sop_class_uid,
+            sop_instance_uid=result.sop_instance_uid,
+            transfer_syntax_uid=result.transfer_syntax_uid,
+        )
+
+    def _mark(self, delivery: deliveries.ClaimedDelivery, item_id: int, sop_instance_uid: str, status: int) -> None:
+        with self._ledger.write() as connection:
+            deliveries.mark_sent(
+                connection, delivery, item_id, sop_instance_uid=sop_instance_uid, status=status, now=utc_now()
+            )
+        log.info(
+            "object_sent",
+            delivery=delivery.delivery_id,
+            peer=delivery.peer,
+            sop_instance_uid=sop_instance_uid,
+            status=f"0x{status:04X}",
+        )
+
+    def _ask_commitment(self, delivery: deliveries.ClaimedDelivery, peer: Peer) -> None:
+        """Ask for storage commitment (PS3.4 J.3.2); the answer comes to the receiver, often on an own association."""
+        with self._ledger.read() as connection:
+            sent = deliveries.sent_instances(connection, delivery.delivery_id)
+        transaction_uid = f"2.25.{uuid.uuid4().int}"
+        now = utc_now()
+        with self._ledger.write() as connection:
+            deliveries.await_commitment(
+                connection,
+                delivery,
+                transaction_uid=transaction_uid,
+                now=now,
+                run_after=now + timedelta(seconds=self._settings.commit_ask_again_s),
+            )
+        refs = [InstanceRef(sop_class_uid=cls, sop_instance_uid=uid) for cls, uid in sent]
+        try:
+            request_commitment(
+                node_ae_title=self._config.node.ae_title,
+                peer=peer,
+                transaction_uid=transaction_uid,
+                refs=refs,
+                timeout_s=self._settings.timeout_s,
+            )
+        except DicomNodeError as error:
+            log.warning("commitment_not_asked", delivery=delivery.delivery_id, peer=peer.name, reason=error.reason)
+
+    def _settle(self, delivery: deliveries.ClaimedDelivery, error: DicomNodeError) -> None:
+        """Write down what became of a delivery that did not complete."""
+        now = utc_now()
+        young = now - delivery.created_at < timedelta(hours=self._settings.max_age_h)
+        log.warning("delivery_not_completed", delivery=delivery.delivery_id, peer=delivery.peer, reason=error.reason)
+        with self._ledger.write() as connection:
+            if self._stop.is_set() and error.verdict is Verdict.RETRY:
+                deliveries.release(connection, delivery, now=now)
+            elif error.verdict is Verdict.RETRY and (young or not error.spends_budget):
+                deliveries.retry(
+                    connection,
+                    delivery,
+                    now=now,
+                    reason=error.reason,
+                    spend=error.spends_budget,
+                    run_after=self._backoff.after(delivery.claim.attempt, now),
+                )
+            else:
+                deliveries.fail(connection, delivery, now=now, reason=error.reason)
+
+
+def run(config: NodeConfig, ledger: Ledger, stop: threading.Event) -> None:
+    """Send until ``stop`` is set."""
+    spool = Spool(config.spool_dir, min_free_bytes=config.receive.min_free_bytes)
+    spool.prepare()
+    folder = config.node.data_dir / "run"
+    presence = Presence(folder, "sender")
+    sender = Sender(config, ledger, spool, stop)
+    try:
+        with Bell(folder, "sender") as bell:
+            loop(sender.step, stop=stop, bell=bell, role="sender")
+    finally:
+        presence.close()

@@ -1,0 +1,258 @@
+"""The worker's conductor: claim a job, analyse, commit results and deliveries in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from dicomnode import logs
+from dicomnode.config import model_from_text
+from dicomnode.domain.findings import EncodedObject, NotAnalysed
+from dicomnode.domain.job import NOTICE, NewDelivery, StoredResult
+from dicomnode.domain.model import ModelFile
+from dicomnode.domain.node import NodeConfig, Peer
+from dicomnode.domain.work import Backoff
+from dicomnode.errors import ClaimLost, DicomNodeError, ModelChanged, ModelMissing, Verdict
+from dicomnode.infer.pool import Pool
+from dicomnode.ledger import jobs, studies
+from dicomnode.ledger.engine import Ledger
+from dicomnode.run.analyse import Analysis, Identity, Task, analyse, notice
+from dicomnode.run.bell import Bell, ring
+from dicomnode.run.lease import Lease
+from dicomnode.run.loop import run as loop
+from dicomnode.run.loop import utc_now
+from dicomnode.run.matching import notice_after_failure
+from dicomnode.run.presence import Presence
+from dicomnode.spool import Spool
+
+log = logs.get("run")
+
+
+class Worker:
+    """One step: one job, from claim to commit."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        ledger: Ledger,
+        spool: Spool,
+        pool: Pool,
+        models: Sequence[ModelFile],
+        stop: threading.Event,
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._spool = spool
+        self._pool = pool
+        self._stop = stop
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._node_id = ledger.node_id()
+        self._digests = frozenset(self._verified(models))
+        self._backoff = Backoff(first_s=config.worker.backoff_s, most_s=config.worker.backoff_max_s)
+
+    def _verified(self, models: Sequence[ModelFile]) -> list[str]:
+        verified = []
+        for model in models:
+            try:
+                self._pool.verify(model)
+            except (ModelMissing, ModelChanged) as error:
+                log.warning("model_unusable", model=model.name, reason=error.reason)
+            else:
+                verified.append(model.digest)
+        return verified
+
+    def step(self, now: datetime) -> bool:
+        """Claim and do one job; False if none waits."""
+        with self._ledger.write() as connection:
+            job = jobs.claim(
+                connection, now=now, lease_s=self._config.worker.lease_s, owner=self._owner, digests=self._digests
+            )
+        if job is None:
+            return False
+        log.info("job_claimed", job=job.job_id, study_uid=job.study_uid, kind=job.kind, attempt=job.claim.attempt)
+        with Lease(lambda at: self._renew(job, at), lease_s=self._config.worker.lease_s) as lease:
+            try:
+                self._do(job, _either(lease.lost, self._stop))
+            except ClaimLost:
+                raise
+            except DicomNodeError as error:
+                self._settle(job, error)
+        return True
+
+    def _renew(self, job: jobs.ClaimedJob, at: datetime) -> None:
+        with self._ledger.write() as connection:
+            jobs.renew(connection, job.claim, now=at, lease_s=self._config.worker.lease_s)
+
+    def _do(self, job: jobs.ClaimedJob, cancelled: threading.Event) -> None:
+        if job.kind == NOTICE:
+            objects, data = self._notice(job), {}
+        else:
+            analysis = self._analyse(job, cancelled)
+            objects, data = analysis.objects, _figures(analysis)
+        stored = self._store(job, objects)
+        now = utc_now()
+        with self._ledger.write() as connection:
+            jobs.complete(
+                connection,
+                job,
+                results=stored,
+                now=now,
+                data=data,
+                deliveries=deliveries_for(job.snapshot.to, self._config.peers, objects),
+            )
+        ring(self._config.node.data_dir / "run", "sender")
+        log.info("job_completed", job=job.job_id, study_uid=job.study_uid, objects=len(objects), **data)
+
+    def _analyse(self, job: jobs.ClaimedJob, cancelled: threading.Event) -> Analysis:
+        texts = {m.name: m.toml for m in job.snapshot.models}
+        tasks = []
+        for binding in job.snapshot.bindings:
+            model = model_from_text(texts[binding.model], source=f"job {job.job_id}, model {binding.model}")
+            paths = {one.role: self._paths(job.study_uid, one.sop_instance_uids) for one in binding.series}
+            tasks.append(Task(model=model, paths=paths))
+        return analyse(
+            tasks,
+            self._pool,
+            self._identity(job),
+            clock=utc_now,
+            cancelled=cancelled,
+            progress=lambda stage, fraction: self._tell(job, stage, fraction),
+        )
+
+    def _notice(self, job: jobs.ClaimedJob) -> tuple[EncodedObject, ...]:
+        with self._ledger.read() as connection:
+            record = studies.study_record(connection, job.study_uid)
+        everything = [i.sop_instance_uid for series in record.series for i in series.instances]
+        wanted = job.snapshot.input_uids or everything
+        reason = NotAnalysed(reason=job.snapshot.reason, text=job.snapshot.text, study_uid=job.study_uid)
+        return notice(
+            reason, self._paths(job.study_uid, wanted[:1] or everything[:1]), self._identity(job), clock=utc_now
+        )
+
+    def _paths(self, study_uid: str, sop_instance_uids: Sequence[str]) -> list[Path]:
+        with self._ledger.read() as connection:
+            paths = studies.instance_paths(connection, study_uid, sop_instance_uids)
+        return [self._spool.store_path(paths[one]) for one in sop_instance_uids]
+
+    def _identity(self, job: jobs.ClaimedJob) -> Identity:
+        fallbacks = [
+            p.charset_fallback
+            for p in self._config.peers.values()
+            if p.ae_title in job.snapshot.source_ae_titles and p.charset_fallback
+        ]
+        return Identity(
+            node_id=self._node_id,
+            job_key=job.key,
+            language=self._config.worker.language,
+            predecessors=job.snapshot.predecessors,
+            charset_fallback=fallbacks[0] if fallbacks else "",
+        )
+
+    def _tell(self, job: jobs.ClaimedJob, stage: str, fraction: float) -> None:
+        log.info("job_progress", job=job.job_id, study_uid=job.study_uid, stage=stage, fraction=round(fraction, 3))
+
+    def _store(self, job: jobs.ClaimedJob, objects: Sequence[EncodedObject]) -> list[StoredResult]:
+        folder = self._spool.result_folder(job.job_id, job.claim.token)
+        return [self._put(folder, one) for one in objects]
+
+    def _put(self, folder: Path, one: EncodedObject) -> StoredResult:
+        path = self._spool.put_result(folder, f"{one.kind}.{one.sop_instance_uid}.dcm", one.payload)
+        return StoredResult(
+            kind=one.kind,
+            group=one.group,
+            sop_class_uid=one.sop_class_uid,
+            sop_instance_uid=one.sop_instance_uid,
+            series_uid=one.series_uid,
+            transfer_syntax_uid=one.transfer_syntax_uid,
+            path=path,
+            size_bytes=len(one.payload),
+            sha256=hashlib.sha256(one.payload).hexdigest(),
+        )
+
+    def _settle(self, job: jobs.ClaimedJob, error: DicomNodeError) -> None:
+        """Write down what became of a job that did not complete."""
+        now = utc_now()
+        log.warning("job_not_completed", job=job.job_id, study_uid=job.study_uid, reason=error.reason)
+        with self._ledger.write() as connection:
+            if self._stop.is_set():
+                jobs.release(connection, job, now=now)
+            elif error.verdict is Verdict.RETRY and (not error.spends_budget or self._attempts_left(job)):
+                jobs.retry(
+                    connection,
+                    job,
+                    now=now,
+                    run_after=self._backoff.after(job.claim.attempt, now),
+                    reason=error.reason,
+                    spend=error.spends_budget,
+                )
+            else:
+                jobs.fail(connection, job, now=now, reason=error.reason)
+                notice_after_failure(
+                    connection, jobs.get(connection, job.job_id), reason=type(error).__name__, text=str(error), now=now
+                )
+
+    def _attempts_left(self, job: jobs.ClaimedJob) -> bool:
+        return job.claim.attempt < self._config.worker.attempts
+
+
+def deliveries_for(to: Sequence[str], peers: Mapping[str, Peer], objects: Sequence[EncodedObject]) -> list[NewDelivery]:
+    """Say which peer gets which objects: of each group the alternatives that it takes, in its own order.
+
+    A peer that left the configuration since the job was made gets a delivery all the same: it shows as stuck.
+    """
+    groups = list(dict.fromkeys(one.group for one in objects))
+    found = []
+    for name in to:
+        takes = peers[name].takes if name in peers else Peer(name=name, ae_title="UNKNOWN").takes
+        items = [
+            [one.sop_instance_uid for kind in takes for one in objects if one.group == group and one.kind == kind]
+            for group in groups
+        ]
+        found.append(NewDelivery(peer=name, items=[item for item in items if item]))
+    return found
+
+
+def _figures(analysis: Analysis) -> dict[str, object]:
+    return {
+        "seconds": {stage: round(seconds, 3) for stage, seconds in analysis.seconds.items()},
+        "peak_mb": round(analysis.peak_mb),
+        "device": analysis.device,
+        "notes": list(analysis.notes),
+    }
+
+
+class _either(threading.Event):  # noqa: N801
+    """An event that is set when any of its sources is."""
+
+    def __init__(self, *sources: threading.Event) -> None:
+        super().__init__()
+        self._sources = sources
+
+    def is_set(self) -> bool:
+        return any(source.is_set() for source in self._sources)
+
+
+def run(config: NodeConfig, ledger: Ledger, models: Sequence[ModelFile], stop: threading.Event) -> None:
+    """Work until ``stop`` is set."""
+    spool = Spool(config.spool_dir, min_free_bytes=config.receive.min_free_bytes)
+    spool.prepare()
+    folder = config.node.data_dir / "run"
+    presence = Presence(folder, "worker")
+    pool = Pool(
+        config.node.models_dir,
+        device=config.worker.device,
+        threads=config.worker.threads,
+        warm=config.worker.warm_models,
+    )
+    try:
+        worker = Worker(config, ledger, spool, pool, models, stop)
+        with Bell(folder, "worker") as bell:
+            loop(worker.step, stop=stop, bell=bell, role="worker")
+    finally:
+        pool.close()
+        presence.close()
