@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import highdicom as hd
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.domain.findings import EncodedObject, ModelFindings
 from dicomnode.domain.volume import SliceStack
 from dicomnode.encode import sources as images
-from dicomnode.encode.segments import describe, label_map, segments_of
+from dicomnode.encode.segments import Mask, describe, label_map, segments_of
 from dicomnode.encode.series import Role, Stamp, encoding, finish, identity
 
 SEG_SLOT = 10
@@ -66,12 +65,12 @@ def _place(name: str, stamp: Stamp) -> int:
     return names.index(name) if name in names else 0
 
 
-def _by_frame(numbers_zyx: NDArray[np.generic], stack: SliceStack, frames: int) -> NDArray[np.generic]:
+def _by_frame(numbers_zyx: Mask, stack: SliceStack, frames: int) -> Mask:
     """Return slices in the order of a multi-frame image's frames, by their place; frames outside the stack are 0."""
     order = [plane.frame - 1 for plane in stack.planes]
     if order == list(range(frames)):
         return numbers_zyx
-    ordered = np.zeros((frames, *numbers_zyx.shape[1:]), dtype=numbers_zyx.dtype)
+    ordered = np.zeros_like(numbers_zyx, shape=(frames, *numbers_zyx.shape[1:]))
     ordered[order] = numbers_zyx
     return ordered
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import highdicom as hd
@@ -30,11 +31,15 @@ def segments_of(findings: ModelFindings) -> tuple[Segment, ...]:
     Structures come first, in the model file's order, then lesions by number. A lesion is a segment of its own,
     so that its TrackingUID is the same in SEG and SR.
     """
-    structures = [label for label in findings.segmentation.present() if not label.lesion] \
-        if findings.segmentation is not None else []
-    drawn = np.zeros(1, np.intp) if findings.lesion_zyx is None else np.bincount(findings.lesion_zyx.ravel())
-    lesions = [found for found in sorted(findings.detections, key=lambda one: one.number)
-               if found.number < len(drawn) and drawn[found.number]]
+    structures: list[Label] = []
+    if findings.segmentation is not None:
+        possible = [label for label in findings.segmentation.labels if not label.lesion]
+        present = _present(findings.segmentation.mask_zyx, {label.value for label in possible})
+        structures = [label for label in possible if label.value in present]
+    lesions: list[Detection] = []
+    if findings.lesion_zyx is not None:
+        drawn = _present(findings.lesion_zyx, {found.number for found in findings.detections})
+        lesions = sorted((one for one in findings.detections if one.number in drawn), key=lambda one: one.number)
     pairs: list[tuple[Label, Detection | None]] = [*((label, None) for label in structures),
                                                    *((found.label, found) for found in lesions)]
     return tuple(Segment(number=number, label=label, lesion=lesion)
@@ -43,19 +48,19 @@ def segments_of(findings: ModelFindings) -> tuple[Segment, ...]:
 
 def label_map(findings: ModelFindings, segments: tuple[Segment, ...]) -> Mask:
     """Return the segment number of each voxel, shape ``stack.shape_zyx``; where both lie, the lesion wins."""
-    kind = np.uint8 if len(segments) <= np.iinfo(np.uint8).max else np.uint16
-    numbers: Mask
-    if findings.segmentation is None:
-        numbers = np.zeros(findings.stack.shape_zyx, dtype=kind)
-    else:
-        numbers = _looked_up(findings.segmentation.mask_zyx,
-                             {one.label.value: one.number for one in segments if one.lesion is None}, kind)
-    lesions = {one.lesion.number: one.number for one in segments if one.lesion is not None}
-    if findings.lesion_zyx is not None and lesions:
-        for k, plane in enumerate(findings.lesion_zyx):
-            if plane.any():
-                drawn = _looked_up(plane, lesions, kind)
-                np.copyto(numbers[k], drawn, where=drawn > 0)
+    shape_zyx, few = findings.stack.shape_zyx, len(segments) <= np.iinfo(np.uint8).max
+    numbers: Mask = np.zeros(shape_zyx, np.uint8) if few else np.zeros(shape_zyx, np.uint16)
+    if findings.segmentation is not None:
+        structures = {one.label.value: one.number for one in segments if one.lesion is None}
+        for plane, drawn in zip(numbers, findings.segmentation.mask_zyx, strict=True):
+            if drawn.any():
+                plane[...] = _looked_up(drawn, structures)
+    if findings.lesion_zyx is not None:
+        lesions = {one.lesion.number: one.number for one in segments if one.lesion is not None}
+        for plane, drawn in zip(numbers, findings.lesion_zyx, strict=True):
+            if drawn.any():
+                marks = _looked_up(drawn, lesions)
+                np.copyto(plane, marks, where=marks > 0, casting="unsafe")
     return numbers
 
 
@@ -82,14 +87,24 @@ def describe(segment: Segment, provenance: Provenance) -> hd.seg.SegmentDescript
     return description
 
 
-def _looked_up(values: NDArray[np.uint8] | NDArray[np.uint16], numbers: dict[int, int], kind: type[np.unsignedinteger]
-               ) -> Mask:
-    if kind is values.dtype.type and all(value == number for value, number in numbers.items()) \
-            and int(values.max(initial=0)) <= len(numbers):
-        return values.copy()
-    table = np.zeros(int(values.max(initial=0)) + 1, dtype=kind)
+def _present(values_zyx: Mask, wanted: set[int]) -> set[int]:
+    """Return those of ``wanted`` that the array holds; stops at the slice where the last of them is found."""
+    missing = set(wanted)
+    for plane in values_zyx:
+        if not missing:
+            break
+        if plane.any():
+            missing -= set(np.flatnonzero(np.bincount(plane.ravel())).tolist())
+    return wanted - missing
+
+
+def _looked_up(values_yx: Mask, numbers: Mapping[int, int]) -> Mask:
+    """Return the segment number of each value, 0 for values without one."""
+    if values_yx.dtype == np.uint8 and max(numbers.values(), default=0) <= np.iinfo(np.uint8).max:
+        table = bytes(numbers.get(value, 0) for value in range(256))
+        return np.frombuffer(values_yx.tobytes().translate(table), np.uint8).reshape(values_yx.shape)
+    lookup = np.zeros(int(values_yx.max(initial=0)) + 1, dtype=np.uint16)
     for value, number in numbers.items():
-        if value < len(table):
-            table[value] = number
-    looked_up: Mask = table[values]
-    return looked_up
+        if value < len(lookup):
+            lookup[value] = number
+    return lookup[values_yx]

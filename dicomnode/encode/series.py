@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import traceback
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from io import BytesIO
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from pydicom import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicomnode import __version__
 from dicomnode.domain.dicom import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER, MODEL_NAME, uid
@@ -127,11 +129,9 @@ def encoding(what: str, where: str) -> Iterator[None]:
     try:
         yield
     except FOREIGN_ERRORS as error:
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        frame = f"{place.tb_frame.f_code.co_name}, line {place.tb_lineno}" if place is not None else "unknown place"
-        msg = (f"{what} for series {where} could not be written: {type(error).__name__} in {frame}; "
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        msg = (f"{what} for series {where} could not be written: {type(error).__name__} in "
+               f"{Path(frame.filename).name}, {frame.name}; "
                "the input is kept, report this with the series' header")
         raise EncodingError(msg) from error
 
@@ -162,7 +162,7 @@ def finish(result: Dataset, head: Dataset, stamp: Stamp, role: Role) -> EncodedO
         transfer_syntax_uid=str(ExplicitVRLittleEndian), payload=buffer.getvalue())
 
 
-def identity(stamp: Stamp, role: Role) -> dict[str, str | int]:
+def identity(stamp: Stamp, role: Role) -> dict[str, Any]:
     """Return the identifying arguments of a highdicom SOP class constructor, the equipment included."""
     sop_instance_uid = stamp.derive(role.name)
     return {
@@ -235,6 +235,6 @@ def _file_meta(result: Dataset) -> FileMetaDataset:
     meta.MediaStorageSOPClassUID = result.SOPClassUID
     meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     return meta

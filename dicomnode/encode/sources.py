@@ -77,16 +77,21 @@ def single_frame(head: Dataset, stack: SliceStack, found: Mapping[str, Dataset])
     The first is the whole header, since patient and study are taken from it. Positions keep the source's own
     decimal strings; orientation and spacing are those of the first plane, within ``SAME_ORIENTATION_TOLERANCE``.
     """
+    shared = Dataset()
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "Modality"):
+        setattr(shared, keyword, head.get(keyword, ""))
+    shared.FrameOfReferenceUID = stack.frame_of_reference_uid
+    shared.Rows, shared.Columns = stack.rows, stack.columns
+    shared.ImageOrientationPatient = _cosines(stack.planes[0])
+    shared.PixelSpacing = [_ds(value) for value in stack.planes[0].pixel_spacing_mm]
+    shared.SliceThickness = _ds(_thickness(stack))
+    head.update(shared)
+    head.pop("SpacingBetweenSlices", None)
     images = []
     for index, plane in enumerate(stack.planes):
-        source = found[plane.instance.sop_instance_uid]
-        image = head if index == 0 else reference(source)
-        for keyword in REFERENCE:
-            setattr(image, keyword, str(source.get(keyword, "")))
-        image.FrameOfReferenceUID = stack.frame_of_reference_uid
-        image.Rows, image.Columns = stack.rows, stack.columns
-        image.ImagePositionPatient = source.ImagePositionPatient
-        _set_plane(image, stack)
+        image = head if index == 0 else Dataset(dict(shared.items()))
+        image.SOPClassUID, image.SOPInstanceUID = plane.instance.sop_class_uid, plane.instance.sop_instance_uid
+        image.add(found[plane.instance.sop_instance_uid]["ImagePositionPatient"])
         images.append(image)
     return images
 
@@ -115,15 +120,6 @@ def _frame(plane: SlicePlane) -> Dataset:
     position.ImagePositionPatient = [_ds(float(value)) for value in plane.position_lps_mm]
     group.PlanePositionSequence = [position]
     return group
-
-
-def _set_plane(image: Dataset, stack: SliceStack) -> None:
-    first = stack.planes[0]
-    image.ImageOrientationPatient = _cosines(first)
-    image.PixelSpacing = [_ds(value) for value in first.pixel_spacing_mm]
-    image.SliceThickness = _ds(_thickness(stack))
-    if "SpacingBetweenSlices" in image:
-        del image.SpacingBetweenSlices
 
 
 def _thickness(stack: SliceStack) -> float:

@@ -1,0 +1,107 @@
+"""Measurement groups: one per lesion (TID 1410), one per structure (TID 1411, or TID 1501 without a segment)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from highdicom import sr
+from pydicom import Dataset
+
+from dicomnode.domain.dicom import CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, SEGMENTATION_STORAGE, Code
+from dicomnode.domain.findings import Detection, EncodedObject, Measurement, ModelFindings, Organ, Provenance
+from dicomnode.domain.volume import SlicePlane
+from dicomnode.encode.codes import (
+    ARTIFICIAL_INTELLIGENCE,
+    COMMENT,
+    CUBIC_CENTIMETRE,
+    DIAMETER,
+    MILLILITRE_VALUES,
+    MILLIMETRE,
+    PROBABILITY,
+    SIDES,
+    UNITY,
+    VOLUME,
+    concept,
+)
+from dicomnode.encode.place import box
+from dicomnode.encode.series import Stamp
+
+Group = (sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+         | sr.MeasurementsAndQualitativeEvaluations)
+SIGNIFICANT_DIGITS = 6
+"""Numbers are written with six significant digits: more would claim what no scanner measures."""
+
+
+def finding_group(findings: ModelFindings, found: Detection) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    """Return a lesion: box on its key slice, diameter in mm, volume in cm3, probability where the model gives one."""
+    outline = box(found, findings.stack)
+    plane = findings.stack.planes[found.key_slice]
+    numbers = [(DIAMETER, found.diameter_mm, MILLIMETRE), (VOLUME, found.volume_ml, CUBIC_CENTIMETRE)]
+    if found.probability is not None:
+        numbers.append((PROBABILITY, found.probability, UNITY))
+    site = _site(found.label.region, SIDES.get(found.side, found.label.modifier)) if found.label.region else None
+    group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=found.tracking_uid, identifier=found.tracking_id),
+        referenced_region=sr.ImageRegion(
+            graphic_type=sr.GraphicTypeValues.POLYLINE, graphic_data=outline,
+            source_image=sr.SourceImageForRegion(
+                plane.instance.sop_class_uid, plane.instance.sop_instance_uid, frames_of(plane))),
+        finding_type=concept(found.label.type), finding_category=concept(found.label.category),
+        algorithm_id=_algorithm(findings.provenance), finding_sites=[site] if site else None,
+        measurements=[_number(*number) for number in numbers])
+    _comment(group[0], findings)
+    return group
+
+
+def organ_group(findings: ModelFindings, organ: Organ, stamp: Stamp, seg: tuple[EncodedObject, int] | None) -> Group:
+    """Return a structure with its numbers; with ``seg`` = (object, segment number) TID 1411, else TID 1501."""
+    name = findings.provenance.model_name
+    shared: dict[str, Any] = {
+        "tracking_identifier": sr.TrackingIdentifier(
+            uid=stamp.derive(f"structure|{name}|{organ.label.value}"), identifier=organ.label.name),
+        "finding_type": concept(organ.label.type), "finding_category": concept(organ.label.category),
+        "algorithm_id": _algorithm(findings.provenance),
+        "finding_sites": [_site(organ.label.region or organ.label.type, organ.label.modifier)],
+        "measurements": [_number(*_in_cm3(one)) for one in organ.measurements],
+    }
+    group: Group
+    if seg is None:
+        group = sr.MeasurementsAndQualitativeEvaluations(**shared)
+    else:
+        group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+            referenced_segment=sr.ReferencedSegment(
+                SEGMENTATION_STORAGE, seg[0].sop_instance_uid, seg[1],
+                source_series=sr.SourceSeriesForSegmentation(findings.stack.series_uid)), **shared)
+    _comment(group[0], findings)
+    return group
+
+
+def frames_of(plane: SlicePlane) -> list[int] | None:
+    """Return the frame that a reference to a plane must name, None for a single-frame image (PS3.3 Table 10-3)."""
+    single = plane.instance.sop_class_uid in {CT_IMAGE_STORAGE, MR_IMAGE_STORAGE} and plane.frame == 1
+    return None if single else [plane.frame]
+
+
+def _number(name: Code, value: float, unit: Code) -> sr.Measurement:
+    rounded = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    return sr.Measurement(name=concept(name), value=rounded, unit=concept(unit))
+
+
+def _in_cm3(one: Measurement) -> tuple[Code, float, Code]:
+    """Return name, value, unit; the millilitre is written as cm3, the same quantity."""
+    return one.name, one.value, CUBIC_CENTIMETRE if one.unit.value in MILLILITRE_VALUES else one.unit
+
+
+def _site(place: Code, side: Code | None) -> sr.FindingSite:
+    return sr.FindingSite(concept(place), laterality=concept(side) if side else None)
+
+
+def _algorithm(provenance: Provenance) -> sr.AlgorithmIdentification:
+    return sr.AlgorithmIdentification(
+        name=provenance.model_name, version=provenance.model_version, family=concept(ARTIFICIAL_INTELLIGENCE))
+
+
+def _comment(group: Dataset, findings: ModelFindings) -> None:
+    for warning in findings.warnings:
+        group.ContentSequence.append(sr.TextContentItem(
+            name=concept(COMMENT), value=warning, relationship_type=sr.RelationshipTypeValues.CONTAINS))

@@ -1,0 +1,151 @@
+"""Findings and volumes become TID 1500 measurement reports (PS3.16): one template family per report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from highdicom import sr
+from pydicom import Dataset
+
+from dicomnode.domain.dicom import SEGMENTATION_STORAGE, Code
+from dicomnode.domain.findings import EncodedObject, ModelFindings
+from dicomnode.encode import sources as images
+from dicomnode.encode.codes import (
+    IMAGING_MEASUREMENT_REPORT,
+    IMAGING_PROCEDURE,
+    LANGUAGES,
+    ONCOLOGY_MEASUREMENT_REPORT,
+    PROCEDURES,
+    concept,
+)
+from dicomnode.encode.groups import Group, finding_group, organ_group
+from dicomnode.encode.observer import device
+from dicomnode.encode.segments import segments_of
+from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, reference_predecessors
+from dicomnode.encode.text import negative_reports
+
+FORMS: Final[tuple[tuple[str, type[sr.ComprehensiveSR | sr.Comprehensive3DSR]], ...]] = (
+    ("SR3D", sr.Comprehensive3DSR), ("SR", sr.ComprehensiveSR),
+)
+"""The alternatives of a measurement report, best first: a peer gets the first that it takes."""
+
+Sources = Mapping[str, Sequence[Dataset]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What tells one measurement report from another: its subject, title, groups and what it refers to."""
+
+    group: str
+    slot: int
+    subject: str
+    title: Code
+    models: tuple[ModelFindings, ...]
+    groups: Callable[[], list[Group]]
+    evidence: tuple[Dataset, ...]
+
+
+def encode_reports(findings: Sequence[ModelFindings], sources: Sources, stamp: Stamp,
+                   segs: Mapping[str, EncodedObject]) -> tuple[EncodedObject, ...]:
+    """Return the reports of one set of results: findings, volumes, and what was looked for and not found.
+
+    Findings (TID 1410, coordinates in every group, titled 126000) where a model found lesions; volumes (TID 1411
+    with the segment, or TID 1501 where a model has no SEG; titled 126001) where it measured structures; the negative
+    report where a model looked for something and found none. Each measurement report comes as Comprehensive 3D SR
+    and as Comprehensive SR, alternatives in one group.
+
+    Parameters
+    ----------
+    sources:
+        Headers by SeriesInstanceUID, those of every stack among them.
+    segs:
+        The SEG of each model that has one, by model name.
+
+    Raises
+    ------
+    EncodingError
+        If a header is missing or unfit.
+    """
+    found = tuple(one for one in findings if one.detections)
+    measured = tuple(one for one in findings if one.organs)
+    reports: list[EncodedObject] = []
+    if found:
+        reports += _measurement_report(_findings_report(found, sources), sources, stamp)
+    if measured:
+        reports += _measurement_report(_volumes_report(measured, stamp, segs), sources, stamp)
+    return (*reports, *negative_reports(findings, sources, stamp))
+
+
+def _findings_report(models: tuple[ModelFindings, ...], sources: Sources) -> Report:
+    with encoding("the findings report", models[0].stack.series_uid):
+        keys = []
+        for one in models:
+            known = images.by_instance(sources.get(one.stack.series_uid, ()), one.stack)
+            planes = [one.stack.planes[k] for k in sorted({found.key_slice for found in one.detections})
+                      if k < len(one.stack.planes)]
+            keys += [known[plane.instance.sop_instance_uid] for plane in planes]
+        evidence = tuple(images.reference(source) for source in keys)
+    return Report(
+        group="findings", slot=0, subject="findings", title=IMAGING_MEASUREMENT_REPORT, models=models,
+        evidence=evidence,
+        groups=lambda: [finding_group(one, found) for one in models for found in one.detections])
+
+
+def _volumes_report(models: tuple[ModelFindings, ...], stamp: Stamp, segs: Mapping[str, EncodedObject]) -> Report:
+    with_segments = all(one.provenance.model_name in segs for one in models)
+    used = [segs[one.provenance.model_name] for one in models] if with_segments else []
+
+    def groups() -> list[Group]:
+        built: list[Group] = []
+        for one in models:
+            numbers = {segment.label.value: segment.number for segment in segments_of(one) if segment.lesion is None}
+            for organ in one.organs:
+                number = numbers.get(organ.label.value)
+                if with_segments and number is None:
+                    continue
+                seg = (segs[one.provenance.model_name], number) if with_segments and number is not None else None
+                built.append(organ_group(one, organ, stamp, seg))
+        return built
+
+    return Report(
+        group="volumes", slot=1, subject="volumes", title=ONCOLOGY_MEASUREMENT_REPORT, models=models, groups=groups,
+        evidence=tuple(_seg_reference(seg, models[0].stack.study_uid) for seg in used))
+
+
+def _measurement_report(report: Report, sources: Sources, stamp: Stamp) -> list[EncodedObject]:
+    series_uid = report.models[0].stack.series_uid
+    written = []
+    with encoding(f"the {report.group} report", series_uid):
+        source = sources[series_uid][0]
+        groups = report.groups()
+        if not groups:
+            return []
+        for kind, form in FORMS:
+            role = Role(kind=kind, group=report.group, name=f"{report.group}|{kind}", slot=report.slot,
+                        subject=report.subject, models=tuple(one.provenance.model_name for one in report.models))
+            head = images.head_of(source)
+            document = form(evidence=[head, *report.evidence], content=_content(report, head, stamp, groups),
+                            is_complete=True, is_final=False, is_verified=False, **identity(stamp, role))
+            reference_predecessors(document, stamp)
+            written.append(finish(document, head, stamp, role))
+    return written
+
+
+def _content(report: Report, head: Dataset, stamp: Stamp, groups: list[Group]) -> Dataset:
+    built = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=device(stamp)),
+        procedure_reported=concept(PROCEDURES.get(str(head.get("Modality", "")), IMAGING_PROCEDURE)),
+        imaging_measurements=groups, title=concept(report.title),
+        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
+            concept(LANGUAGES[stamp.language[:2]])))
+    root: Dataset = built[0]
+    return root
+
+
+def _seg_reference(seg: EncodedObject, study_uid: str) -> Dataset:
+    light = Dataset()
+    light.StudyInstanceUID, light.SeriesInstanceUID = study_uid, seg.series_uid
+    light.SOPClassUID, light.SOPInstanceUID = SEGMENTATION_STORAGE, seg.sop_instance_uid
+    return light

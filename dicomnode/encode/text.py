@@ -1,0 +1,160 @@
+"""Reports in words: what was looked for and not found, and why a study was not analysed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from highdicom import sr
+from highdicom.sr.value_types import ContentItem
+from pydicom import Dataset
+
+from dicomnode.domain.dicom import BASIC_TEXT_SR_STORAGE, Code
+from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed
+from dicomnode.domain.model import Label
+from dicomnode.encode import sources as images
+from dicomnode.encode.codes import (
+    ABSENT,
+    CONCLUSION,
+    CONCLUSIONS,
+    DIAGNOSTIC_IMAGING_REPORT,
+    FINDING,
+    FINDING_SITE,
+    FINDINGS,
+    LANGUAGES,
+    PRESENCE,
+    concept,
+)
+from dicomnode.encode.observer import device
+from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, reference_predecessors
+from dicomnode.encode.words import sentence
+from dicomnode.errors import EncodingError
+
+CONTAINS = sr.RelationshipTypeValues.CONTAINS
+MODIFIES = sr.RelationshipTypeValues.HAS_CONCEPT_MOD
+NEGATIVE_SLOT, NOTICE_SLOT = 2, 3
+
+
+def negative_reports(findings: Sequence[ModelFindings], sources: Mapping[str, Sequence[Dataset]], stamp: Stamp
+                     ) -> tuple[EncodedObject, ...]:
+    """Return the report that names what was looked for and not found, as text SR and as Comprehensive SR.
+
+    A model is named where it searches for lesions of a label and found none, or where it marked nothing at all.
+    Empty where every model found everything it looks for.
+    """
+    silent = [one for one in findings if _missed(one) or not (one.detections or one.organs)]
+    if not silent:
+        return ()
+    series_uid = silent[0].stack.series_uid
+    models = tuple(one.provenance.model_name for one in silent)
+    with encoding("the negative report", series_uid):
+        examined = [source for uid in dict.fromkeys(one.stack.series_uid for one in silent) for source in sources[uid]]
+        items = [item for one in silent for item in _absences(one, stamp.language)]
+        lines = [line for one in silent for line in _caveats(one, stamp.language)]
+        lines.append(sentence("absence_is_no_proof", stamp.language))
+        return tuple(_write(
+            Role(kind=kind, group="negative", name=f"negative|{kind}", slot=NEGATIVE_SLOT,
+                 subject="negative result", models=models), items, lines, examined, stamp)
+            for kind in ("TEXT", "SR"))
+
+
+def encode_notice(reason: NotAnalysed, sources: Sequence[Dataset], stamp: Stamp) -> EncodedObject:
+    """Return the report that says that a study was not analysed, and why; a text SR for a person.
+
+    Parameters
+    ----------
+    sources:
+        Headers of the study's images, at least one; geometry is not needed.
+
+    Raises
+    ------
+    EncodingError
+        If there is no header to take patient and study from, or it is unfit.
+    """
+    if not sources:
+        msg = f"study {reason.study_uid}: no header to write the not-analysed report for; pass at least one image"
+        raise EncodingError(msg)
+    language = stamp.language
+    with encoding("the not-analysed report", str(sources[0].get("SeriesInstanceUID", ""))):
+        named = {ref.sop_instance_uid for ref in reason.evidence}
+        evidence = [source for source in sources if not named or str(source.SOPInstanceUID) in named] or list(sources)
+        items = [_text(FINDING, sentence("not_analysed", language)),
+                 _text(FINDING, sentence("reason", language, reason=reason.reason, text=reason.text))]
+        role = Role(kind="TEXT", group="notice", name="notice|TEXT", slot=NOTICE_SLOT, subject="NOT ANALYSED",
+                    models=())
+        return _write(role, items, [sentence("read_as_without", language)], evidence, stamp)
+
+
+def _missed(one: ModelFindings) -> tuple[Label, ...]:
+    found = {detection.label.value for detection in one.detections}
+    return tuple(label for label in one.looked_for if label.value not in found)
+
+
+def _absences(one: ModelFindings, language: str) -> list[ContentItem]:
+    """Return, per label not found, the coded absence and its sentence."""
+    model, version = one.provenance.model_name, one.provenance.model_version
+    items: list[ContentItem] = []
+    for label in _missed(one):
+        items += [_absent(label),
+                  _text(FINDING, sentence("not_found", language, model=model, version=version, label=label.name))]
+    if not (one.detections or one.organs or items):
+        labels = one.segmentation.labels if one.segmentation is not None else ()
+        items = [*map(_absent, labels),
+                 _text(FINDING, sentence("nothing_found", language, model=model, version=version))]
+    return items
+
+
+def _absent(label: Label) -> ContentItem:
+    """Return Finding = <type>, its presence = Absent, its site (PS3.16 CID 240)."""
+    item = sr.CodeContentItem(concept(FINDING), concept(label.type), CONTAINS)
+    parts = [sr.CodeContentItem(concept(PRESENCE), concept(ABSENT), MODIFIES)]
+    if label.region:
+        parts.append(sr.CodeContentItem(concept(FINDING_SITE), concept(label.region), MODIFIES))
+    item.ContentSequence = sr.ContentSequence(parts)
+    return item
+
+
+def _caveats(one: ModelFindings, language: str) -> list[str]:
+    planes = one.stack.planes
+    lines = [sentence("examined", language, series=one.stack.series_uid, images=len(planes))]
+    lines += [sentence("warning", language, text=warning) for warning in one.warnings]
+    if one.provenance.intended_use:
+        lines.append(sentence("intended_use", language, model=one.provenance.model_name,
+                              text=one.provenance.intended_use))
+    if one.provenance.research:
+        lines.append(sentence("research", language))
+    return lines
+
+
+def _write(role: Role, items: Sequence[ContentItem], lines: Sequence[str], evidence: Sequence[Dataset], stamp: Stamp
+           ) -> EncodedObject:
+    """Write one document; highdicom has no Basic Text SR, so that a document of its modules is renamed to it."""
+    head = images.head_of(evidence[0])
+    form = sr.EnhancedSR if role.kind == "TEXT" else sr.ComprehensiveSR
+    document = form(
+        evidence=[head, *(images.reference(one) for one in evidence[1:])], content=_root(items, lines, stamp),
+        is_complete=True, is_final=False, is_verified=False, **identity(stamp, role))
+    if role.kind == "TEXT":
+        document.SOPClassUID = BASIC_TEXT_SR_STORAGE
+    reference_predecessors(document, stamp)
+    return finish(document, head, stamp, role)
+
+
+def _root(items: Sequence[ContentItem], lines: Sequence[str], stamp: Stamp) -> Dataset:
+    root = sr.ContainerContentItem(name=concept(DIAGNOSTIC_IMAGING_REPORT))
+    content = sr.ContentSequence(is_root=False)
+    content.extend(sr.LanguageOfContentItemAndDescendants(concept(LANGUAGES[stamp.language[:2]])))
+    content.extend(device(stamp))
+    content.append(_container(FINDINGS, items))
+    content.append(_container(CONCLUSIONS, [_text(CONCLUSION, line) for line in lines]))
+    root.ContentSequence = content
+    return root
+
+
+def _container(name: Code, items: Sequence[ContentItem]) -> ContentItem:
+    container = sr.ContainerContentItem(name=concept(name), relationship_type=CONTAINS)
+    container.ContentSequence = sr.ContentSequence(items)
+    return container
+
+
+def _text(name: Code, value: str) -> ContentItem:
+    return sr.TextContentItem(concept(name), value, CONTAINS)

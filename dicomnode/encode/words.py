@@ -1,0 +1,55 @@
+"""Sentences for people, in English and Chinese. Code meanings are not here: they stay as the standard has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+SENTENCES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType({
+    "not_found": {
+        "en": "{model} {version} looked for {label} and found none.",
+        "zh": "{model} {version} 已查找 {label}，未发现。",
+    },
+    "nothing_found": {
+        "en": "{model} {version} marked nothing in this series.",
+        "zh": "{model} {version} 在该序列中未标记任何结构。",
+    },
+    "examined": {
+        "en": "Examined: series {series}, {images} images.",
+        "zh": "已分析：序列 {series}，共 {images} 幅图像。",
+    },
+    "absence_is_no_proof": {
+        "en": "That the software found nothing does not prove that nothing is there. Not verified by a physician.",
+        "zh": "软件未发现并不能证明不存在病变。本结果未经医师审核。",
+    },
+    "research": {
+        "en": "Research use only. Not for clinical use.",
+        "zh": "仅供研究使用，不得用于临床。",
+    },
+    "intended_use": {
+        "en": "Intended use of {model}: {text}",
+        "zh": "{model} 的预期用途：{text}",
+    },
+    "not_analysed": {
+        "en": "NOT ANALYSED. The software has not looked at these images for findings.",
+        "zh": "未分析。软件没有对这些图像进行病灶分析。",
+    },
+    "reason": {
+        "en": "Reason: {reason}: {text}",
+        "zh": "原因：{reason}：{text}",
+    },
+    "read_as_without": {
+        "en": "Read the study as if the software did not exist.",
+        "zh": "请按未使用该软件的情况阅片。",
+    },
+    "warning": {
+        "en": "Note: {text}",
+        "zh": "注意：{text}",
+    },
+})
+
+
+def sentence(key: str, language: str, **values: object) -> str:
+    """Return one sentence in 'en' or 'zh' (a region after the language is ignored)."""
+    return SENTENCES[key][language[:2]].format(**values)
