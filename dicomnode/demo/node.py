@@ -101,7 +101,7 @@ class TourNode:
         """Start the node."""
         command = [sys.executable, "-m", "dicomnode", "--config", str(self.config_path), "serve"]
         environment = {key: value for key, value in os.environ.items() if key != "DICOMNODE_DATABASE_URL"}
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
