@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import highdicom as hd
-import numpy as np
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.domain.findings import EncodedObject, ModelFindings
-from dicomnode.domain.volume import SliceStack
 from dicomnode.encode import sources as images
-from dicomnode.encode.segments import Mask, describe, label_map, segments_of
+from dicomnode.encode.segments import describe, label_map, segments_of
 from dicomnode.encode.series import Role, Stamp, encoding, finish, identity
 
 SEG_SLOT = 10
@@ -45,12 +43,10 @@ def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp
         found = images.by_instance(sources, findings.stack)
         first = found[findings.stack.planes[0].instance.sop_instance_uid]
         head = images.head_of(first)
-        numbers = label_map(findings, segments)
-        if images.is_multiframe(first):
-            light = images.multi_frame(head, findings.stack, first)
-            numbers = _by_frame(numbers, findings.stack, int(first.NumberOfFrames))
-        else:
-            light = images.single_frame(head, findings.stack, found)
+        frames = int(first.NumberOfFrames) if images.is_multiframe(first) else None
+        numbers = label_map(findings, segments, frames)
+        light = images.single_frame(head, findings.stack, found) if frames is None \
+            else images.multi_frame(head, findings.stack, first)
         result = hd.seg.Segmentation(
             source_images=light, pixel_array=numbers, segmentation_type="BINARY",
             segment_descriptions=[describe(segment, findings.provenance) for segment in segments],
@@ -63,16 +59,6 @@ def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp
 def _place(name: str, stamp: Stamp) -> int:
     names = [one.model_name for one in stamp.provenance]
     return names.index(name) if name in names else 0
-
-
-def _by_frame(numbers_zyx: Mask, stack: SliceStack, frames: int) -> Mask:
-    """Return slices in the order of a multi-frame image's frames, by their place; frames outside the stack are 0."""
-    order = [plane.frame - 1 for plane in stack.planes]
-    if order == list(range(frames)):
-        return numbers_zyx
-    ordered = np.zeros_like(numbers_zyx, shape=(frames, *numbers_zyx.shape[1:]))
-    ordered[order] = numbers_zyx
-    return ordered
 
 
 def _complete(result: Dataset, head: Dataset, findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp

@@ -46,21 +46,29 @@ def segments_of(findings: ModelFindings) -> tuple[Segment, ...]:
                  for number, (label, lesion) in enumerate(pairs, start=1))
 
 
-def label_map(findings: ModelFindings, segments: tuple[Segment, ...]) -> Mask:
-    """Return the segment number of each voxel, shape ``stack.shape_zyx``; where both lie, the lesion wins."""
-    shape_zyx, few = findings.stack.shape_zyx, len(segments) <= np.iinfo(np.uint8).max
-    numbers: Mask = np.zeros(shape_zyx, np.uint8) if few else np.zeros(shape_zyx, np.uint16)
+def label_map(findings: ModelFindings, segments: tuple[Segment, ...], frames: int | None = None) -> Mask:
+    """Return the segment number of each voxel; where a structure and a lesion both lie, the lesion wins.
+
+    Parameters
+    ----------
+    frames:
+        None: one plane per slice, in stack order. Else one per frame of a multi-frame image, in the order of its
+        frames; frames outside the stack are 0.
+    """
+    order = list(range(len(findings.stack.planes))) if frames is None else [p.frame - 1 for p in findings.stack.planes]
+    shape = (frames or len(order), findings.stack.rows, findings.stack.columns)
+    numbers: Mask = np.zeros(shape, np.uint8) if len(segments) < 256 else np.zeros(shape, np.uint16)  # noqa: PLR2004
     if findings.segmentation is not None:
         structures = {one.label.value: one.number for one in segments if one.lesion is None}
-        for plane, drawn in zip(numbers, findings.segmentation.mask_zyx, strict=True):
+        for k, drawn in zip(order, findings.segmentation.mask_zyx, strict=True):
             if drawn.any():
-                plane[...] = _looked_up(drawn, structures)
+                numbers[k] = _looked_up(drawn, structures)
     if findings.lesion_zyx is not None:
         lesions = {one.lesion.number: one.number for one in segments if one.lesion is not None}
-        for plane, drawn in zip(numbers, findings.lesion_zyx, strict=True):
+        for k, drawn in zip(order, findings.lesion_zyx, strict=True):
             if drawn.any():
                 marks = _looked_up(drawn, lesions)
-                np.copyto(plane, marks, where=marks > 0, casting="unsafe")
+                np.copyto(numbers[k], marks, where=marks > 0, casting="unsafe")
     return numbers
 
 
