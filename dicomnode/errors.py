@@ -14,7 +14,8 @@ what is allowed and what to do next::
     ├─ UnusableInput                 FAIL   exit 65   the study is not analysed, and this is why
     │  ├─ NoSuitableSeries · MissingSlices · IrregularSpacing · GantryTilt · MixedOrientation
     │  ├─ DuplicatePositions · MixedPixelSpacing · MixedMatrix · MissingGeometry · MissingRescale
-    │  └─ UndecodablePixels · ConflictingInstances · OutsideIntendedUse · MixedFrameOfReference
+    │  ├─ UndecodablePixels · ConflictingInstances · OutsideIntendedUse · MixedFrameOfReference
+    │  └─ UndecodableText
     ├─ InferenceError                RETRY  exit 70
     │  ├─ GpuOutOfMemory RETRY · ModelTimeout RETRY · ModelProcessDied RETRY
     │  └─ ModelMissing FAIL · ModelChanged FAIL · ModelRefused FAIL · ModelFailed FAIL
@@ -171,6 +172,10 @@ class MissingRescale(UnusableInput):
 
 class UndecodablePixels(UnusableInput):
     """The pixel data are damaged, or no decoder for their transfer syntax is installed."""
+
+
+class UndecodableText(UnusableInput):
+    """The patient's name or identifier cannot be read: no character set is declared, or the bytes are not of it."""
 
 
 class ConflictingInstances(UnusableInput):

@@ -1,0 +1,247 @@
+"""Image headers become one sorted stack of planes; what cannot be one stack is refused, never guessed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from pydicom import Dataset
+
+from dicomnode.domain.dicom import InstanceRef
+from dicomnode.domain.model import SpacingLimits
+from dicomnode.domain.volume import SAME_ORIENTATION_TOLERANCE, SlicePlane, SliceStack
+from dicomnode.errors import (
+    DuplicatePositions,
+    GantryTilt,
+    IrregularSpacing,
+    MissingGeometry,
+    MissingSlices,
+    MixedFrameOfReference,
+    MixedMatrix,
+    MixedOrientation,
+    MixedPixelSpacing,
+    NoSuitableSeries,
+    OutsideIntendedUse,
+    UnusableInput,
+)
+from dicomnode.read.frames import frame_count, frame_numbers, frame_texts, is_multiframe
+from dicomnode.read.part10 import texts, whole
+
+SAME_PLACE_MM: Final = 0.01
+"""Planes nearer than this along the normal claim one place; scanners round positions to about 0.001 mm."""
+SAME_SPACING_FRACTION: Final = 1e-4
+"""Pixel spacings count as equal when they differ by less than this fraction: 0.05 mm over 512 pixels of 1 mm."""
+ROUNDING_MM: Final = 0.05
+"""What positions may deviate for being written with few digits, whatever the spacing."""
+HOLE_FRACTION: Final = 1.5
+"""A gap of this many median spacings or more is a hole where at least one slice is missing."""
+TILT_ROUNDING_DEG: Final = 0.05
+"""A stack that leans less than this is straight: positions are rounded."""
+SORTERS: Final = ("AcquisitionNumber", "TemporalPositionIdentifier", "EchoTime", "ImageType")
+"""Attributes that tell phases of one series apart; named in the refusal so that a person can split it."""
+
+
+def planes_of(headers: Sequence[Dataset]) -> SliceStack:
+    """Sort every frame of a series by its position projected on the common normal (PS3.3 C.7.6.2.1.1).
+
+    Parameters
+    ----------
+    headers:
+        Single-frame images, Enhanced multi-frame images, or both, of one series, in any order.
+        InstanceNumber plays no part.
+
+    Raises
+    ------
+    UnusableInput
+        ``MissingGeometry``, ``MixedOrientation``, ``MixedMatrix``, ``MixedPixelSpacing``, ``MixedFrameOfReference``,
+        ``DuplicatePositions``, or ``NoSuitableSeries`` where the images belong to several series.
+    """
+    if not headers:
+        msg = "no image: a stack needs at least one"
+        raise NoSuitableSeries(msg)
+    _one(headers, "SeriesInstanceUID", NoSuitableSeries, "series")
+    _one(headers, "StudyInstanceUID", NoSuitableSeries, "studies")
+    _one(headers, "FrameOfReferenceUID", MixedFrameOfReference, "frames of reference", required=False)
+    rows, columns = _one_matrix(headers)
+    planes = [_plane(header, frame) for header, frame in _frames(headers)]
+    _refuse_mixtures(planes)
+    normal = planes[0].normal_lps
+    planes.sort(key=lambda plane: float(plane.position_lps_mm @ normal))
+    _refuse_duplicates(planes, headers)
+    return SliceStack(
+        study_uid=_text(headers[0], "StudyInstanceUID"), series_uid=_text(headers[0], "SeriesInstanceUID"),
+        frame_of_reference_uid=_text(headers[0], "FrameOfReferenceUID"),
+        planes=tuple(planes), rows=rows, columns=columns,
+    )
+
+
+def preflight(stack: SliceStack, limits: SpacingLimits) -> None:
+    """Refuse a stack whose slices are missing, uneven, leaning or too far apart for the model.
+
+    Raises
+    ------
+    UnusableInput
+        ``GantryTilt``, ``MissingSlices``, ``IrregularSpacing``, or ``OutsideIntendedUse`` for even spacing
+        outside ``limits``; ``MissingGeometry`` without a frame of reference. Distances are along the normal; slices count from 1 along it.
+    """
+    if len(stack.planes) > 1:
+        _refuse_holes(stack, limits.uneven)
+        _refuse_tilt(stack, limits.tilt_deg)
+        _refuse_bends(stack, limits.uneven)
+    _refuse_spacing(stack, limits)
+    if not stack.frame_of_reference_uid:
+        msg = "FrameOfReferenceUID is absent: no result can be placed on these images (PS3.3 C.7.4.1)"
+        raise MissingGeometry(msg)
+
+
+def _frames(headers: Sequence[Dataset]) -> list[tuple[Dataset, int]]:
+    return [(header, frame) for header in headers for frame in range(1, frame_count(header) + 1)]
+
+
+def _plane(header: Dataset, frame: int) -> SlicePlane:
+    position, cosines, spacing = (
+        _wanted(header, frame, keyword, count)
+        for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2))
+    )
+    thickness = frame_numbers(header, frame, "SliceThickness")
+    try:
+        return SlicePlane(
+            position_lps_mm=np.array(position), row_lps=np.array(cosines[:3]), column_lps=np.array(cosines[3:]),
+            pixel_spacing_mm=(spacing[0], spacing[1]), thickness_mm=thickness[0] if thickness else 0.0, frame=frame,
+            instance=InstanceRef(sop_class_uid=_text(header, "SOPClassUID"),
+                                 sop_instance_uid=_text(header, "SOPInstanceUID")),
+        )
+    except ValueError as error:
+        msg = f"SOP Instance {_text(header, 'SOPInstanceUID')}: {error}"
+        raise MissingGeometry(msg) from error
+
+
+def _wanted(header: Dataset, frame: int, keyword: str, count: int) -> tuple[float, ...]:
+    values = frame_numbers(header, frame, keyword)
+    if len(values) == count:
+        return values
+    where = f" (frame {frame})" if is_multiframe(header) else ""
+    found = f"has {len(values)} values" if values else "is absent or no number"
+    msg = (
+        f"SOP Instance {_text(header, 'SOPInstanceUID')}{where}: {keyword} {found}; "
+        f"{count} numbers are needed to place the image (PS3.3 C.7.6.2)"
+    )
+    raise MissingGeometry(msg)
+
+
+def _one(
+    headers: Sequence[Dataset], keyword: str, error: type[UnusableInput], what: str, *, required: bool = True,
+) -> None:
+    values = {_text(header, keyword) for header in headers}
+    if required and "" in values:
+        msg = f"{keyword} is absent: the images cannot be referred to"
+        raise MissingGeometry(msg)
+    if len(values) > 1:
+        msg = f"{len(values)} {what} among {len(headers)} images ({', '.join(sorted(values)[:3])}); one is needed"
+        raise error(msg)
+
+
+def _one_matrix(headers: Sequence[Dataset]) -> tuple[int, int]:
+    counts = Counter((whole(header, "Rows", 0), whole(header, "Columns", 0)) for header in headers)
+    if len(counts) > 1:
+        listed = ", ".join(f"{rows} × {columns} ({count} images)" for (rows, columns), count in counts.items())
+        msg = f"Rows × Columns differs within the series: {listed}; one is needed"
+        raise MixedMatrix(msg)
+    return next(iter(counts))
+
+
+def _refuse_mixtures(planes: Sequence[SlicePlane]) -> None:
+    first = planes[0]
+    cosines = np.array([[*plane.row_lps, *plane.column_lps] for plane in planes])
+    apart = np.abs(cosines - cosines[0]).max(axis=1)
+    if apart.max() > SAME_ORIENTATION_TOLERANCE:
+        others = int((apart > SAME_ORIENTATION_TOLERANCE).sum())
+        msg = (
+            f"{others} of {len(planes)} images are not parallel to the first: direction cosines differ by up to "
+            f"{apart.max():.3f}, allowed is {SAME_ORIENTATION_TOLERANCE} (a localizer inside the series?)"
+        )
+        raise MixedOrientation(msg)
+    spacings = np.array([plane.pixel_spacing_mm for plane in planes])
+    if (np.abs(spacings - spacings[0]) > SAME_SPACING_FRACTION * spacings[0]).any():
+        low, high = spacings.min(axis=0), spacings.max(axis=0)
+        msg = (
+            f"PixelSpacing differs within the series: {low[0]:g} \\ {low[1]:g} to {high[0]:g} \\ {high[1]:g} mm "
+            f"(the first image has {first.pixel_spacing_mm[0]:g} \\ {first.pixel_spacing_mm[1]:g}); one is needed"
+        )
+        raise MixedPixelSpacing(msg)
+
+
+def _refuse_duplicates(planes: Sequence[SlicePlane], headers: Sequence[Dataset]) -> None:
+    normal = planes[0].normal_lps
+    along = np.array([float(plane.position_lps_mm @ normal) for plane in planes])
+    same = np.flatnonzero(np.diff(along) < SAME_PLACE_MM)
+    if not len(same):
+        return
+    values = {keyword: {frame_texts(header, frame, keyword) for header, frame in _frames(headers)} for keyword in SORTERS}
+    hints = [f"{keyword} has {len(found)} values" for keyword, found in values.items() if len(found) > 1]
+    msg = (
+        f"{len(same) + 1} images share places: slices {same[0] + 1} and {same[0] + 2} of {len(planes)} lie "
+        f"{along[same[0] + 1] - along[same[0]]:.3f} mm apart; one image per place is needed, send the phases as "
+        f"series of their own" + (f" ({'; '.join(hints)})" if hints else "")
+    )
+    raise DuplicatePositions(msg)
+
+
+def _refuse_holes(stack: SliceStack, uneven: float) -> None:
+    gaps, usual = stack.gaps_mm, stack.slice_spacing_mm
+    allowed_mm = max(uneven * usual, ROUNDING_MM)
+    worst = int(np.argmax(np.abs(gaps - usual)))
+    if abs(gaps[worst] - usual) <= allowed_mm:
+        return
+    widest = int(np.argmax(gaps))
+    if gaps[widest] >= HOLE_FRACTION * usual:
+        msg = (
+            f"gap of {gaps[widest]:.1f} mm after slice {widest + 1} where {usual:.1f} mm is the spacing "
+            "(ImagePositionPatient projected on the normal); send the missing slices"
+        )
+        raise MissingSlices(msg)
+    msg = (
+        f"slices lie {gaps.min():.2f} to {gaps.max():.2f} mm apart, usually {usual:.2f} mm, "
+        f"the oddest after slice {worst + 1}; allowed is a deviation of {allowed_mm:.2f} mm"
+    )
+    raise IrregularSpacing(msg)
+
+
+def _refuse_tilt(stack: SliceStack, tilt_deg: float) -> None:
+    if stack.tilt_deg > tilt_deg + TILT_ROUNDING_DEG:
+        msg = (
+            f"the stack leans {stack.tilt_deg:.1f}° from the slice normal (gantry tilt); "
+            f"the model was validated for at most {tilt_deg:g}°"
+        )
+        raise GantryTilt(msg)
+
+
+def _refuse_bends(stack: SliceStack, uneven: float) -> None:
+    """Refuse planes that do not lie on one line: shifted sideways within their plane."""
+    positions, along = np.stack([plane.position_lps_mm for plane in stack.planes]), stack.along_normal_mm
+    share = ((along - along[0]) / (along[-1] - along[0]))[:, None]
+    beside_mm = np.linalg.norm(positions - positions[0] - share * (positions[-1] - positions[0]), axis=1)
+    allowed_mm = max(uneven * stack.slice_spacing_mm, ROUNDING_MM)
+    if beside_mm.max() > allowed_mm:
+        msg = (
+            f"slices do not lie on one line: slice {int(beside_mm.argmax()) + 1} lies {beside_mm.max():.2f} mm "
+            f"beside it, allowed are {allowed_mm:.2f} mm"
+        )
+        raise IrregularSpacing(msg)
+
+
+def _refuse_spacing(stack: SliceStack, limits: SpacingLimits) -> None:
+    between, in_plane = stack.slice_spacing_mm, max(stack.planes[0].pixel_spacing_mm)
+    for value, low, high, what in (
+        (between, limits.min_between_slices, limits.max_between_slices, "slices lie"),
+        (in_plane, None, limits.max_in_plane, "pixels lie"),
+    ):
+        if (low is not None and value < low - ROUNDING_MM) or (high is not None and value > high + ROUNDING_MM):
+            msg = f"{what} {value:.2f} mm apart; the model was validated for {low or 0:g} to {high or np.inf:g} mm"
+            raise OutsideIntendedUse(msg)
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    return "\\".join(texts(header, keyword))

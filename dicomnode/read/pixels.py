@@ -1,0 +1,211 @@
+"""Stored pixel values become real-world values: HU for CT (PS3.3 C.11.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread
+from pydicom.pixels.decoders.base import get_decoder
+
+from dicomnode.errors import MissingRescale, UndecodablePixels
+from dicomnode.read.frames import frame_numbers, frame_texts
+from dicomnode.read.part10 import PARSE_ERRORS, Part10, texts, whole
+
+DECODE_ERRORS: Final = (*PARSE_ERRORS, RuntimeError, OSError)
+"""Everything the decoders of pydicom, GDCM and pylibjpeg raise on damaged or unknown data."""
+NOT_HU: Final = frozenset({"OD", "HGML", "ED", "EDW", "HU_MOD", "MGML", "Z_EFF", "PCT"})
+"""Rescale Types of CT that are other quantities than Hounsfield units (PS3.3 C.11.1.1.2)."""
+NATIVE_BITS: Final = (8, 16, 32)
+INT16: Final = np.iinfo(np.int16)
+
+Stored = NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelFormat:
+    """How one image's pixels are stored (PS3.3 C.7.6.3)."""
+
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame, native encoding."""
+        return self.rows * self.columns * self.bits_allocated // 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescale:
+    """Real-world value = slope × stored value + intercept (PS3.3 C.11.1.1.2)."""
+
+    slope: float
+    intercept: float
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether integers stay integers."""
+        return self.slope.is_integer() and self.intercept.is_integer()
+
+
+def pixel_format(part: Part10) -> PixelFormat:
+    """Read the Image Pixel Module.
+
+    Raises
+    ------
+    UndecodablePixels
+        If there are no pixel data, or they are not one grey value per pixel.
+    """
+    header = part.header
+    samples, photometric = whole(header, "SamplesPerPixel", 1), "".join(texts(header, "PhotometricInterpretation"))
+    if part.pixels is None:
+        raise _undecodable(part, "it has no pixel data")
+    if samples != 1 or photometric not in {"MONOCHROME1", "MONOCHROME2"}:
+        raise _undecodable(part, f"SamplesPerPixel = {samples}, PhotometricInterpretation = {photometric!r}: "
+                                 "allowed is one MONOCHROME1 or MONOCHROME2 value per pixel")
+    allocated = whole(header, "BitsAllocated", 0)
+    stored = whole(header, "BitsStored", allocated)
+    found = PixelFormat(
+        rows=whole(header, "Rows", 0), columns=whole(header, "Columns", 0), bits_allocated=allocated,
+        bits_stored=stored, high_bit=whole(header, "HighBit", stored - 1),
+        signed=whole(header, "PixelRepresentation", 0) == 1,
+    )
+    if allocated not in NATIVE_BITS or not 1 <= stored <= found.high_bit + 1 <= allocated or not found.frame_bytes:
+        raise _undecodable(part, f"{found}: allowed are 8, 16 or 32 bits allocated and a matrix that is not empty")
+    return found
+
+
+def rescale(header: Dataset, frame: int) -> Rescale:
+    """Return slope and intercept of one frame; identity where MR states none.
+
+    Raises
+    ------
+    MissingRescale
+        If a CT image states none, or states a quantity other than HU.
+    """
+    slope, intercept = frame_numbers(header, frame, "RescaleSlope"), frame_numbers(header, frame, "RescaleIntercept")
+    is_ct = texts(header, "Modality") == ("CT",)
+    name = "".join(texts(header, "SOPInstanceUID"))
+    if not slope or not intercept or slope[0] == 0 or not np.isfinite([slope[0], intercept[0]]).all():
+        if is_ct:
+            msg = (
+                f"SOP Instance {name}: Rescale Slope (0028,1053) or Intercept (0028,1052) is absent or no number: "
+                "values cannot be read as HU"
+            )
+            raise MissingRescale(msg)
+        return Rescale(slope=1.0, intercept=0.0)
+    kind = "".join(frame_texts(header, frame, "RescaleType"))
+    if is_ct and kind in NOT_HU:
+        msg = f"SOP Instance {name}: Rescale Type (0028,1054) = {kind}: allowed is HU"
+        raise MissingRescale(msg)
+    return Rescale(slope=slope[0], intercept=intercept[0])
+
+
+def stored_frames(part: Part10, frames: Sequence[int]) -> Iterator[Stored]:
+    """Yield the stored values of the given frames (1-based), each ``(row, column)``.
+
+    Raises
+    ------
+    UndecodablePixels
+        If the pixel data are cut off, damaged, or of a transfer syntax without a decoder.
+    """
+    layout = pixel_format(part)
+    syntax = part.transfer_syntax
+    plain = not syntax.is_compressed or syntax.is_deflated
+    if plain and (syntax.is_little_endian or layout.bits_allocated > 8):  # noqa: PLR2004
+        found = _native(part, layout, frames)
+    else:
+        found = _decoded(part, frames)
+    for values in found:
+        if values.shape != (layout.rows, layout.columns):
+            raise _undecodable(part, f"a frame decodes to {values.shape}, Rows × Columns say "
+                                     f"{layout.rows} × {layout.columns}")
+        yield _significant(values, layout)
+
+
+def _native(part: Part10, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Stored]:
+    order = "<" if part.transfer_syntax.is_little_endian else ">"
+    kind = np.dtype(f"{order}{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}")
+    if part.pixels is None or part.pixels.length is None:
+        raise _undecodable(part, "native pixel data without a length")
+    end = min(part.end, part.pixels.value + part.pixels.length)
+    with part.stream() as stream:
+        for frame in frames:
+            start = part.pixels.value + (frame - 1) * layout.frame_bytes
+            if start + layout.frame_bytes > end:
+                raise _undecodable(part, f"pixel data end after {max(0, end - part.pixels.value)} bytes, "
+                                         f"frame {frame} needs {frame * layout.frame_bytes}: cut off, send it again")
+            stream.seek(start)
+            yield np.frombuffer(stream.read(layout.frame_bytes), kind).reshape(layout.rows, layout.columns)
+
+
+def _decoded(part: Part10, frames: Sequence[int]) -> Iterator[Stored]:
+    try:
+        decoder = get_decoder(part.transfer_syntax)
+        full = dcmread(part.path)
+        for values, _ in decoder.iter_array(full, raw=True, indices=[frame - 1 for frame in frames]):
+            yield values
+    except DECODE_ERRORS as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise _undecodable(part, f"transfer syntax {part.transfer_syntax.name}: {reason}") from error
+
+
+def _significant(values: Stored, layout: PixelFormat) -> Stored:
+    """Keep Bits Stored up to High Bit: what lies above may be an overlay (PS3.5 Section 8.1.2)."""
+    width = values.dtype.itemsize * 8
+    if layout.bits_stored == width:
+        return values
+    above = width - 1 - layout.high_bit
+    return np.right_shift(np.left_shift(values, above), width - layout.bits_stored)
+
+
+def _undecodable(part: Part10, reason: str) -> UndecodablePixels:
+    name = "".join(texts(part.header, "SOPInstanceUID")) or part.path.name
+    return UndecodablePixels(f"SOP Instance {name}: {reason}")
+
+
+class ValueVolume:
+    """Collects slices as int16 while that is exact, as float32 from the first slice on for which it is not.
+
+    Notes
+    -----
+    The Modality LUT's output is the same for MONOCHROME1 and MONOCHROME2: Photometric Interpretation only says
+    which end is shown white, after the VOI transformation (PS3.3 C.7.6.3.1.2). CT and MR values are never inverted.
+    Modulo-2¹⁶ arithmetic gives the right int16 wherever the result fits, which the slice's extremes show.
+    """
+
+    def __init__(self, shape_zyx: tuple[int, int, int]) -> None:
+        self.values_zyx: NDArray[np.int16] | NDArray[np.float32] = np.empty(shape_zyx, np.int16)
+
+    def put(self, index: int, stored: Stored, how: Rescale) -> None:
+        """Write slice ``index`` as real-world values."""
+        if self.values_zyx.dtype == np.int16 and not _fits(stored, how):
+            self.values_zyx = self.values_zyx.astype(np.float32)
+        target = self.values_zyx[index]
+        if target.dtype == np.float32:
+            np.multiply(stored, np.float32(how.slope), out=target, dtype=np.float32, casting="unsafe")
+            target += np.float32(how.intercept)
+            return
+        np.copyto(target, stored, casting="unsafe")
+        if how.slope != 1:
+            np.multiply(target, _modulo(how.slope), out=target)
+        if how.intercept:
+            np.add(target, _modulo(how.intercept), out=target)
+
+
+def _fits(stored: Stored, how: Rescale) -> bool:
+    if not how.is_whole:
+        return False
+    ends = [int(end) * int(how.slope) + int(how.intercept) for end in (stored.min(), stored.max())]
+    return min(ends) >= INT16.min and max(ends) <= INT16.max
+
+
+def _modulo(value: float) -> np.int16:
+    return np.int16((int(value) + 0x8000) % 0x10000 - 0x8000)

@@ -1,0 +1,137 @@
+"""The files of one series become a volume in patient geometry and the headers that results refer to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset, FileMetaDataset
+
+from dicomnode.domain.model import InputRole
+from dicomnode.domain.volume import SliceStack, Volume
+from dicomnode.errors import (
+    CannotUnderstand,
+    ConflictingInstances,
+    MissingGeometry,
+    NoSuitableSeries,
+    UndecodablePixels,
+)
+from dicomnode.read.geometry import planes_of, preflight
+from dicomnode.read.normalise import normalise
+from dicomnode.read.part10 import Part10, parse, texts
+from dicomnode.read.pixels import ValueVolume, rescale, stored_frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadedSeries:
+    """One series, read.
+
+    Parameters
+    ----------
+    sources:
+        Headers without pixel data, normalised, in stack order; one for an Enhanced multi-frame image.
+    notes:
+        What was changed in the headers to make them usable, without patient data.
+    """
+
+    volume: Volume
+    sources: tuple[Dataset, ...]
+    notes: tuple[str, ...] = ()
+
+
+def load(paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") -> LoadedSeries:
+    """Read a series into one volume, or say exactly why it cannot be one.
+
+    Parameters
+    ----------
+    paths:
+        PS3.10 files of one series, in any order.
+    role:
+        What the model declares about this input: number of slices, spacing, tilt.
+
+    Returns
+    -------
+    LoadedSeries
+        ``volume.values_zyx`` in real-world values (HU for CT), int16 where that is exact, else float32;
+        slice ``k`` lies on ``volume.stack.planes[k]``.
+
+    Raises
+    ------
+    UnusableInput
+        The class names the reason; see ``geometry.planes_of``, ``geometry.preflight``, ``pixels``.
+    """
+    parts = _parsed(paths)
+    stack = planes_of([part.header for part in parts.values()])
+    if not role.slices.holds(len(stack.planes)):
+        msg = f"series {stack.series_uid} has {len(stack.planes)} slices; the model takes {role.slices}"
+        raise NoSuitableSeries(msg)
+    preflight(stack, role.spacing_mm)
+    ordered = {plane.instance.sop_instance_uid: parts[plane.instance.sop_instance_uid] for plane in stack.planes}
+    volume = Volume(values_zyx=_values(ordered, stack).values_zyx, stack=stack,
+                    modality="".join(texts(next(iter(ordered.values())).header, "Modality")))
+    sources, notes = _sources(list(ordered.values()), charset_fallback, lenient=False)
+    return LoadedSeries(volume=volume, sources=sources, notes=notes)
+
+
+def load_headers(paths: Sequence[Path], *, charset_fallback: str = "") -> tuple[Dataset, ...]:
+    """Return the normalised headers of whatever of ``paths`` can be parsed: for reports on what was not analysed.
+
+    A name that cannot be read is left empty here, so that the report can go out.
+    """
+    parts = []
+    for path in paths:
+        try:
+            parts.append(parse(path))
+        except CannotUnderstand:
+            continue
+    return _sources(parts, charset_fallback, lenient=True)[0]
+
+
+def _parsed(paths: Sequence[Path]) -> dict[str, Part10]:
+    """Parse each file; SOP Instance UID → file. The same data set twice counts once."""
+    parts: dict[str, Part10] = {}
+    for path in paths:
+        try:
+            part = parse(path)
+        except CannotUnderstand as error:
+            raise UndecodablePixels(str(error)) from error
+        name = "".join(texts(part.header, "SOPInstanceUID"))
+        if not name:
+            msg = f"{path.name}: SOPInstanceUID is absent: the image cannot be referred to"
+            raise MissingGeometry(msg)
+        known = parts.setdefault(name, part)
+        if known is not part and _data_set(known) != _data_set(part):
+            msg = f"SOP Instance {name} is there twice with different content; keep the right one"
+            raise ConflictingInstances(msg)
+    return parts
+
+
+def _data_set(part: Part10) -> bytes:
+    with part.stream() as stream:
+        stream.seek(part.start)
+        return stream.read()
+
+
+def _values(parts: dict[str, Part10], stack: SliceStack) -> ValueVolume:
+    """Read the frames file by file, each into its slice."""
+    volume = ValueVolume(stack.shape_zyx)
+    slices: dict[str, list[tuple[int, int]]] = {}
+    for index, plane in enumerate(stack.planes):
+        slices.setdefault(plane.instance.sop_instance_uid, []).append((plane.frame, index))
+    for name, frames in slices.items():
+        part, frames_up = parts[name], sorted(frames)
+        stored = stored_frames(part, [frame for frame, _ in frames_up])
+        for (frame, index), values in zip(frames_up, stored, strict=True):
+            volume.put(index, values, rescale(part.header, frame))
+    return volume
+
+
+def _sources(parts: Sequence[Part10], fallback: str, *, lenient: bool) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
+    counts: Counter[str] = Counter()
+    for part in parts:
+        normalise(part.header, charset_fallback=fallback, lenient=lenient, note=lambda text: counts.update([text]))
+        part.header.file_meta = FileMetaDataset(part.meta)
+    notes = tuple(f"{text} ({count} images)" if count > 1 else text for text, count in counts.items())
+    return tuple(part.header for part in parts), notes
