@@ -1,0 +1,191 @@
+"""Deliveries: one per job and peer, one claim, one association; each verdict saved as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, select
+
+from dicomnode.domain.work import Backoff, Claim, Move, State
+from dicomnode.ledger import commitments, events, items, tables, work
+from dicomnode.ledger.commitments import Proof, prove
+from dicomnode.ledger.items import DeliveryItem
+
+__all__ = [
+    "ClaimedDelivery", "DeliveryItem", "Proof", "await_commitment", "cancel", "claim", "complete", "fail", "mark_sent",
+    "prove", "release", "renew", "requeue", "requeue_failed", "rescue", "retry", "sent_instances",
+]
+
+_DELIVERY = tables.deliveries.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedDelivery:
+    """A delivery in the hands of the one sender that holds its token.
+
+    Parameters
+    ----------
+    phase:
+        ``store``: items without ``sent`` are to be sent; ``commit``: all were, ask whether they are safe.
+    created_at:
+        Where its budget of age begins: its making, or the last requeue; time lost to a peer's
+        back-pressure is added, for that spends no budget.
+    claimed_at:
+        When this claim was made.
+    transaction_uid:
+        Under which storage commitment was last asked for.
+    """
+
+    claim: Claim
+    delivery_id: int
+    job_id: int
+    peer: str
+    phase: str
+    created_at: datetime
+    claimed_at: datetime
+    items: tuple[DeliveryItem, ...]
+    study_uid: str
+    transaction_uid: str | None
+
+
+def claim(c: Connection, *, now: datetime, lease_s: float, owner: str, peers: frozenset[str]) -> ClaimedDelivery | None:
+    """Take the next delivery to one of ``peers``; the peer that was served longest ago goes first.
+
+    Notes
+    -----
+    Priority stands above fairness: an urgent delivery does not wait for its peer's turn.
+    """
+    for peer in _turns(c, now, peers):
+        taken = work.claim(c, work.DELIVERIES, now=now, lease_s=lease_s, owner=owner, fits=[_DELIVERY.peer == peer])
+        if taken is not None:
+            held, row = taken
+            return ClaimedDelivery(
+                claim=held, delivery_id=row.id, job_id=row.job_id, peer=row.peer, phase=row.phase,
+                created_at=row.budget_since, claimed_at=now, items=items.load(c, row.id), study_uid=row.study_uid,
+                transaction_uid=commitments.latest(c, row.id),
+            )
+    return None
+
+
+def _turns(c: Connection, now: datetime, peers: frozenset[str]) -> Sequence[str]:
+    """Return the peers for whom something is due, in the order of their turns."""
+    past = tables.deliveries.alias("past")
+    served_at = select(func.max(past.c.claimed_at)).where(past.c.peer == _DELIVERY.peer).scalar_subquery()
+    return c.execute(
+        select(_DELIVERY.peer)
+        .where(_DELIVERY.state == State.SCHEDULED, _DELIVERY.run_after <= now, _DELIVERY.peer.in_(sorted(peers)))
+        .group_by(_DELIVERY.peer)
+        .order_by(func.min(_DELIVERY.priority), served_at.nulls_first(), _DELIVERY.peer),
+    ).scalars().all()
+
+
+def renew(c: Connection, held: Claim, *, now: datetime, lease_s: float) -> Claim:
+    """Keep the claim for another ``lease_s``; raises ClaimLost where it is no longer ours."""
+    return work.renew(c, work.DELIVERIES, held, now=now, lease_s=lease_s)
+
+
+def mark_sent(
+    c: Connection, delivery: ClaimedDelivery, item_id: int, *, sop_instance_uid: str, status: int, now: datetime,
+) -> None:
+    """Save that the peer took one object: a later attempt sends only the rest. Raises ClaimLost."""
+    work.touch(c, work.DELIVERIES, delivery.claim, now=now)
+    items.mark_sent(c, delivery.delivery_id, item_id, sop_instance_uid=sop_instance_uid, status=status, now=now)
+    events.record(c, at=now, kind=events.ITEM_SENT, study_uid=delivery.study_uid, job_id=delivery.job_id,
+                  delivery_id=delivery.delivery_id,
+                  data={"peer": delivery.peer, "sop_instance_uid": sop_instance_uid, "status": f"0x{status:04X}"})
+
+
+def complete(c: Connection, delivery: ClaimedDelivery, *, now: datetime) -> None:
+    """Finish a delivery all of whose items were sent.
+
+    Raises
+    ------
+    ClaimLost
+        If the claim is no longer ours.
+    ValueError
+        If an item was not sent: a delivery never ends with less than it was asked to deliver.
+    """
+    work.touch(c, work.DELIVERIES, delivery.claim, now=now)
+    _all_sent(c, delivery)
+    work.leave(c, work.DELIVERIES, Move.COMPLETE, delivery.claim, now=now, data={"peer": delivery.peer},
+               values={"reason": ""})
+
+
+def await_commitment(
+    c: Connection, delivery: ClaimedDelivery, *, transaction_uid: str, run_after: datetime, now: datetime,
+) -> None:
+    """Put a sent delivery back until the peer proves it, or until ``run_after``, when it is asked again.
+
+    Raises as ``complete``. No attempt is spent.
+    """
+    work.touch(c, work.DELIVERIES, delivery.claim, now=now)
+    _all_sent(c, delivery)
+    work.leave(c, work.DELIVERIES, Move.AWAIT, delivery.claim, now=now, spend=False,
+               data={"peer": delivery.peer, "transaction_uid": transaction_uid},
+               values={"phase": "commit", "reason": "", "run_after": run_after})
+    commitments.ask(c, delivery.delivery_id, transaction_uid=transaction_uid, now=now)
+
+
+def _all_sent(c: Connection, delivery: ClaimedDelivery) -> None:
+    waiting = items.unsent(c, delivery.delivery_id)
+    if waiting:
+        msg = f"delivery {delivery.delivery_id} to {delivery.peer}: {waiting} item(s) not sent; send them first"
+        raise ValueError(msg)
+
+
+def sent_instances(c: Connection, delivery_id: int) -> list[tuple[str, str]]:
+    """Return (SOP Class UID, SOP Instance UID) of what was sent and is not yet committed, in sending order."""
+    return [(sop_class, sop_instance) for _, sop_class, sop_instance in items.uncommitted(c, delivery_id)]
+
+
+def retry(
+    c: Connection, delivery: ClaimedDelivery, *, now: datetime, run_after: datetime, reason: str, spend: bool,
+) -> None:
+    """Put the delivery back until ``run_after``; ``spend=False`` charges neither attempt nor age. Raises ClaimLost."""
+    free = timedelta() if spend else run_after - delivery.claimed_at
+    work.leave(c, work.DELIVERIES, Move.RETRY, delivery.claim, now=now, spend=spend, text=reason,
+               values={"reason": reason, "run_after": run_after, "budget_since": delivery.created_at + free})
+
+
+def fail(c: Connection, delivery: ClaimedDelivery, *, now: datetime, reason: str) -> None:
+    """Give the delivery up until an operator requeues it. Raises ClaimLost."""
+    work.leave(c, work.DELIVERIES, Move.FAIL, delivery.claim, now=now, text=reason, values={"reason": reason})
+
+
+def release(c: Connection, delivery: ClaimedDelivery, *, now: datetime) -> None:
+    """Hand the delivery back at a graceful stop, due at once, its attempt given back. Raises ClaimLost."""
+    work.leave(c, work.DELIVERIES, Move.RELEASE, delivery.claim, now=now, spend=False, values={"run_after": now})
+
+
+def rescue(c: Connection, *, now: datetime, max_age: timedelta, backoff: Backoff) -> tuple[list[int], list[int]]:
+    """Free deliveries whose sender died; bury those older than ``max_age``. Return (rescued, buried)."""
+    return work.rescue(c, work.DELIVERIES, now=now, spent=_DELIVERY.budget_since < now - max_age, backoff=backoff)
+
+
+def cancel(c: Connection, delivery_id: int, *, now: datetime, reason: str) -> None:
+    """End a delivery that waits or runs; raises ClaimLost where it does neither."""
+    work.order(c, work.DELIVERIES, Move.CANCEL, delivery_id, now=now, text=reason, values={"reason": reason})
+
+
+def requeue(c: Connection, delivery_id: int, *, now: datetime) -> int:
+    """Try a failed or canceled delivery again with a fresh budget; raises ClaimLost where it is neither."""
+    work.order(c, work.DELIVERIES, Move.REQUEUE, delivery_id, now=now, values=_afresh(now))
+    return delivery_id
+
+
+def requeue_failed(
+    c: Connection, *, now: datetime, peer: str | None = None, route: str | None = None, since: datetime | None = None,
+) -> list[int]:
+    """Requeue every failed delivery, of one peer or route and failed since a time where given; return the ids."""
+    which = [_DELIVERY.state == State.FAILED]
+    which += [] if peer is None else [_DELIVERY.peer == peer]
+    which += [] if since is None else [_DELIVERY.changed_at >= since]
+    if route is not None:
+        which.append(_DELIVERY.job_id.in_(select(tables.jobs.c.id).where(tables.jobs.c.route == route)))
+    return work.order_all(c, work.DELIVERIES, Move.REQUEUE, which, now=now, values=_afresh(now))
+
+
+def _afresh(now: datetime) -> dict[str, object]:
+    return {"attempt": 0, "run_after": now, "budget_since": now, "reason": ""}

@@ -1,0 +1,117 @@
+"""What is, what is stuck, and for how long: counts for ``status``, the page and the metrics."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, select
+
+from dicomnode.domain.work import State
+from dicomnode.ledger import events, tables, work
+
+STUCK_AFTER: Final = timedelta(minutes=5)
+"""Work that was due this long ago and is not done shows as stuck."""
+STUCK_SHOWN: Final = 20
+
+_STUDY = tables.studies.c
+_JOB = tables.jobs.c
+_DELIVERY = tables.deliveries.c
+
+
+def status(c: Connection, *, now: datetime) -> dict[str, Any]:
+    """Return the state of the node's work in one row.
+
+    Keys: ``at``; ``studies_open``, ``studies_closed``, ``last_arrival_at``; ``jobs`` and ``deliveries`` (state →
+    count, every state); ``oldest_job_waits_s``, ``oldest_delivery_waits_s`` (work that is due, None where none);
+    ``expired_leases``; ``quarantined`` (instances that could not be indexed); ``conflicting`` (copies that no one
+    can trust); ``waiting_models`` (``name``, ``digest``, ``jobs``, ``oldest_waits_s``: a model that no worker has
+    verified shows here); ``peers`` (``peer``, ``scheduled``, ``in_progress``, ``failed``, ``oldest_waits_s``,
+    ``last_sent_at``); ``stuck`` (``what``, ``id``, ``study_uid``, ``where``, ``state``, ``waits_s``, ``reason``:
+    failed, or due for more than five minutes; the longest first, at most twenty).
+    """
+    return {
+        "at": now,
+        "studies_open": _count(c, select(func.count()).select_from(tables.studies).where(_STUDY.state == "open")),
+        "studies_closed": _count(c, select(func.count()).select_from(tables.studies).where(_STUDY.state == "closed")),
+        "last_arrival_at": c.execute(select(func.max(_STUDY.last_arrival_at))).scalar_one(),
+        "jobs": _states(c, work.JOBS), "deliveries": _states(c, work.DELIVERIES),
+        "oldest_job_waits_s": _oldest(c, work.JOBS, now), "oldest_delivery_waits_s": _oldest(c, work.DELIVERIES, now),
+        "expired_leases": _expired(c, work.JOBS, now) + _expired(c, work.DELIVERIES, now),
+        "quarantined": _count(c, select(func.count()).where(tables.events.c.kind == events.INSTANCE_QUARANTINED)),
+        "conflicting": _count(c, select(func.count()).where(
+            tables.instances.c.conflicting.is_(True), tables.instances.c.deleted_at.is_(None))),
+        "waiting_models": _waiting_models(c, now), "peers": _peers(c, now), "stuck": _stuck(c, now),
+    }
+
+
+def _count(c: Connection, query: Any) -> int:  # noqa: ANN401
+    return int(c.execute(query).scalar_one())
+
+
+def _states(c: Connection, queue: work.Queue) -> dict[str, int]:
+    t = queue.table.c
+    found = {row.state: row.n for row in c.execute(select(t.state, func.count().label("n")).group_by(t.state))}
+    return {state.value: found.get(state.value, 0) for state in State}
+
+
+def _oldest(c: Connection, queue: work.Queue, now: datetime) -> float | None:
+    t = queue.table.c
+    since = c.execute(select(func.min(t.run_after)).where(t.state == State.SCHEDULED, t.run_after <= now)).scalar_one()
+    return None if since is None else (now - since).total_seconds()
+
+
+def _expired(c: Connection, queue: work.Queue, now: datetime) -> int:
+    t = queue.table.c
+    return _count(c, select(func.count()).where(t.state == State.IN_PROGRESS, t.lease_until < now))
+
+
+def _waiting_models(c: Connection, now: datetime) -> list[dict[str, Any]]:
+    model = tables.job_models.c
+    rows = c.execute(
+        select(model.name, model.digest, func.count().label("jobs"), func.min(_JOB.run_after).label("since"))
+        .join(tables.jobs, _JOB.id == model.job_id).where(_JOB.state == State.SCHEDULED, _JOB.run_after <= now)
+        .group_by(model.name, model.digest).order_by(model.name, model.digest))
+    return [{"name": row.name, "digest": row.digest, "jobs": row.jobs,
+             "oldest_waits_s": (now - row.since).total_seconds()} for row in rows]
+
+
+def _peers(c: Connection, now: datetime) -> list[dict[str, Any]]:
+    """Return one row per peer that was ever delivered to."""
+    peers: dict[str, dict[str, Any]] = {}
+    for row in c.execute(
+            select(_DELIVERY.peer, _DELIVERY.state, func.count().label("n"),
+                   func.min(_DELIVERY.created_at).label("since")).group_by(_DELIVERY.peer, _DELIVERY.state)):
+        peer = peers.setdefault(row.peer, {
+            "peer": row.peer, "scheduled": 0, "in_progress": 0, "failed": 0, "oldest_waits_s": None,
+            "last_sent_at": None})
+        if row.state in peer:
+            peer[row.state] = row.n
+        if row.state in {State.SCHEDULED, State.IN_PROGRESS}:
+            peer["oldest_waits_s"] = max(peer["oldest_waits_s"] or 0.0, (now - row.since).total_seconds())
+    item = tables.delivery_items.c
+    for row in c.execute(
+            select(_DELIVERY.peer, func.max(item.sent_at).label("last"))
+            .join(tables.delivery_items, item.delivery_id == _DELIVERY.id).group_by(_DELIVERY.peer)):
+        peers[row.peer]["last_sent_at"] = row.last
+    return [peers[name] for name in sorted(peers)]
+
+
+def _stuck(c: Connection, now: datetime) -> list[dict[str, Any]]:
+    found = _stuck_in(c, work.JOBS, now) + _stuck_in(c, work.DELIVERIES, now)
+    return sorted(found, key=lambda row: -row["waits_s"])[:STUCK_SHOWN]
+
+
+def _stuck_in(c: Connection, queue: work.Queue, now: datetime) -> list[dict[str, Any]]:
+    """Return failed work, work that is being retried, and work that is due and that nobody takes."""
+    t = queue.table.c
+    where = t.route if queue is work.JOBS else t.peer
+    old = (t.state == State.SCHEDULED) & (t.created_at < now - STUCK_AFTER)
+    rows = c.execute(
+        select(t.id, t.study_uid, where.label("place"), t.state, t.created_at, t.reason)
+        .where((t.state == State.FAILED) | old).order_by(t.created_at).limit(STUCK_SHOWN))
+    return [
+        {"what": queue.noun, "id": row.id, "study_uid": row.study_uid, "where": row.place, "state": row.state,
+         "waits_s": (now - row.created_at).total_seconds(), "reason": row.reason}
+        for row in rows
+    ]

@@ -1,0 +1,188 @@
+"""Jobs: one per route and study, each with a snapshot of everything that a worker needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from dicomnode.domain.job import NewDelivery, Snapshot, StoredResult, job_key
+from dicomnode.domain.work import Backoff, Claim, Move, State
+from dicomnode.ledger import events, tables, work
+from dicomnode.ledger.refusals import NotInLedger
+from dicomnode.ledger.results import add_delivery, add_results, result_folders
+from dicomnode.ledger.succession import supersede
+from dicomnode.ledger.upsert import insert_new
+
+__all__ = [
+    "ClaimedJob", "JobRow", "cancel", "claim", "complete", "create", "exists", "fail", "get", "release", "renew",
+    "requeue", "requeue_failed", "rescue", "result_folders", "retry", "supersede",
+]
+
+_JOB = tables.jobs.c
+_MODEL = tables.job_models.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedJob:
+    """A job in the hands of the one worker that holds its token."""
+
+    claim: Claim
+    job_id: int
+    key: str
+    kind: str
+    study_uid: str
+    revision: int
+    snapshot: Snapshot
+    created_at: datetime
+    study_closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """A job as it stands, for those who do not hold it."""
+
+    job_id: int
+    key: str
+    kind: str
+    study_uid: str
+    route: str
+    revision: int
+    snapshot: Snapshot
+    state: State
+    attempt: int
+    priority: int
+    run_after: datetime
+    reason: str
+    created_at: datetime
+    changed_at: datetime
+
+
+def exists(c: Connection, key: str) -> bool:
+    """Whether a job of this key was ever made: a resend makes no second one."""
+    return c.execute(sa.select(_JOB.id).where(_JOB.key == key)).first() is not None
+
+
+def create(
+    c: Connection, *, study_uid: str, kind: str, revision: int, snapshot: Snapshot, priority: int, now: datetime,
+) -> int | None:
+    """Make a job, due at once; None where one of the same key exists."""
+    key = job_key(study_uid=study_uid, kind=kind, snapshot=snapshot, revision=revision)
+    job_id = insert_new(c, tables.jobs, _JOB.key, {
+        "key": key, "study_uid": study_uid, "kind": kind, "route": snapshot.route, "revision": revision,
+        "snapshot": snapshot.to_json(), "state": State.SCHEDULED, "attempt": 0, "priority": priority, "run_after": now,
+        "owner": "", "reason": "", "created_at": now, "changed_at": now,
+    })
+    if job_id is None:
+        return None
+    models = [{"job_id": job_id, "ordinal": n, "name": m.name, "digest": m.digest}
+              for n, m in enumerate(snapshot.models)]
+    if models:
+        c.execute(sa.insert(tables.job_models), models)
+    events.record(c, at=now, kind="job_created", study_uid=study_uid, job_id=job_id,
+                  text=f"{snapshot.reason}: {snapshot.text}" if snapshot.reason else "",
+                  data={"route": snapshot.route, "kind": kind, "revision": revision, "key": key})
+    return job_id
+
+
+def claim(c: Connection, *, now: datetime, lease_s: float, owner: str, digests: frozenset[str]) -> ClaimedJob | None:
+    """Take the most urgent job that this worker can do: one all of whose models it has verified."""
+    foreign = sa.exists().where(_MODEL.job_id == _JOB.id, _MODEL.digest.not_in(sorted(digests)))
+    taken = work.claim(c, work.JOBS, now=now, lease_s=lease_s, owner=owner, fits=[~foreign])
+    if taken is None:
+        return None
+    held, row = taken
+    closed_at = c.execute(
+        sa.select(tables.studies.c.closed_at).where(tables.studies.c.study_uid == row.study_uid)).scalar_one()
+    return ClaimedJob(
+        claim=held, job_id=row.id, key=row.key, kind=row.kind, study_uid=row.study_uid, revision=row.revision,
+        snapshot=Snapshot.from_json(row.snapshot), created_at=row.created_at, study_closed_at=closed_at,
+    )
+
+
+def renew(c: Connection, held: Claim, *, now: datetime, lease_s: float) -> Claim:
+    """Keep the claim for another ``lease_s``; raises ClaimLost where it is no longer ours."""
+    return work.renew(c, work.JOBS, held, now=now, lease_s=lease_s)
+
+
+def complete(
+    c: Connection, job: ClaimedJob, *, results: Sequence[StoredResult], deliveries: Sequence[NewDelivery],
+    now: datetime, data: Mapping[str, object],
+) -> None:
+    """Finish a job together with its effects: results, deliveries and events, in the caller's transaction.
+
+    Raises
+    ------
+    ClaimLost
+        If the claim is no longer ours: nothing is written.
+    ValueError
+        If a delivery names an object that is not among ``results``.
+    """
+    work.leave(c, work.JOBS, Move.COMPLETE, job.claim, now=now, data={**data, "results": len(results)},
+               values={"reason": "", "results_token": job.claim.token})
+    priority = c.execute(sa.select(_JOB.priority).where(_JOB.id == job.job_id)).scalar_one()
+    ids = add_results(c, job.job_id, results)
+    for new in deliveries:
+        add_delivery(c, new, ids, job_id=job.job_id, study_uid=job.study_uid, priority=priority, now=now)
+
+
+def retry(c: Connection, job: ClaimedJob, *, now: datetime, run_after: datetime, reason: str, spend: bool) -> None:
+    """Put the job back until ``run_after``; ``spend=False`` gives the attempt back. Raises ClaimLost."""
+    work.leave(c, work.JOBS, Move.RETRY, job.claim, now=now, spend=spend, text=reason,
+               values={"reason": reason, "run_after": run_after})
+
+
+def fail(c: Connection, job: ClaimedJob, *, now: datetime, reason: str) -> None:
+    """Give the job up until an operator requeues it. Raises ClaimLost."""
+    work.leave(c, work.JOBS, Move.FAIL, job.claim, now=now, text=reason, values={"reason": reason})
+
+
+def release(c: Connection, job: ClaimedJob, *, now: datetime) -> None:
+    """Hand the job back at a graceful stop, due at once, its attempt given back. Raises ClaimLost."""
+    work.leave(c, work.JOBS, Move.RELEASE, job.claim, now=now, spend=False, values={"run_after": now})
+
+
+def rescue(c: Connection, *, now: datetime, attempts: int, backoff: Backoff) -> tuple[list[int], list[int]]:
+    """Free jobs whose worker died; bury those that were claimed ``attempts`` times. Return (rescued, buried)."""
+    return work.rescue(c, work.JOBS, now=now, spent=_JOB.attempt >= attempts, backoff=backoff)
+
+
+def cancel(c: Connection, job_id: int, *, now: datetime, reason: str) -> None:
+    """End a job that waits or runs; raises ClaimLost where it does neither."""
+    work.order(c, work.JOBS, Move.CANCEL, job_id, now=now, text=reason, values={"reason": reason})
+
+
+def requeue(c: Connection, job_id: int, *, now: datetime) -> int:
+    """Try a failed or canceled job again from the start; raises ClaimLost where it is neither."""
+    work.order(c, work.JOBS, Move.REQUEUE, job_id, now=now, values=_afresh(now))
+    return job_id
+
+
+def requeue_failed(
+    c: Connection, *, now: datetime, route: str | None = None, since: datetime | None = None,
+) -> list[int]:
+    """Requeue every failed job, of one route and failed since a time where given; return the ids."""
+    which = [_JOB.state == State.FAILED]
+    which += [] if route is None else [_JOB.route == route]
+    which += [] if since is None else [_JOB.changed_at >= since]
+    return work.order_all(c, work.JOBS, Move.REQUEUE, which, now=now, values=_afresh(now))
+
+
+def _afresh(now: datetime) -> dict[str, object]:
+    return {"attempt": 0, "run_after": now, "reason": ""}
+
+
+def get(c: Connection, job_id: int) -> JobRow:
+    """Return a job as it stands; raises NotInLedger."""
+    row = c.execute(sa.select(tables.jobs).where(_JOB.id == job_id)).one_or_none()
+    if row is None:
+        msg = f"job {job_id} is not known here; `dicomnode jobs` lists those that are"
+        raise NotInLedger(msg)
+    return JobRow(
+        job_id=row.id, key=row.key, kind=row.kind, study_uid=row.study_uid, route=row.route, revision=row.revision,
+        snapshot=Snapshot.from_json(row.snapshot), state=State(row.state), attempt=row.attempt, priority=row.priority,
+        run_after=row.run_after, reason=row.reason, created_at=row.created_at, changed_at=row.changed_at,
+    )
