@@ -16,6 +16,9 @@ from dicomnode.encode.series import Role, Stamp, encoding, finish, identity
 SEG_SLOT = 10
 """SeriesNumber of the first model's SEG, counted from the set's first; one more for each further model."""
 
+UPRIGHT_DEG = 0.01
+"""Below this angle a stack counts as not tilted: one spacing describes it."""
+
 
 def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp) -> EncodedObject | None:
     """Return the findings' masks as a BINARY SEG on the source grid, or None where no voxel is marked.
@@ -70,8 +73,11 @@ def _complete(result: Dataset, head: Dataset, findings: ModelFindings, sources: 
     for item in (*result.DimensionOrganizationSequence, *result.DimensionIndexSequence):
         item.DimensionOrganizationUID = organization
     measures = result.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
-    if len(findings.stack.planes) == 1:
+    stack = findings.stack
+    if len(stack.planes) == 1:
         measures.SpacingBetweenSlices = measures.SliceThickness
+    elif "SpacingBetweenSlices" not in measures and stack.is_regular and stack.tilt_deg < UPRIGHT_DEG:
+        measures.SpacingBetweenSlices = f"{stack.slice_spacing_mm:.10g}"
     lossy = next((one for one in sources if one.get("LossyImageCompression") == "01"), None)
     if lossy is not None:
         for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydicom import Dataset
 
-from dicomnode.domain.volume import SlicePlane, SliceStack
+from dicomnode.domain.volume import SlicePlane, SliceStack, Vector
 from dicomnode.errors import EncodingError
 
 TYPE_2: Final = (
@@ -97,27 +97,31 @@ def single_frame(head: Dataset, stack: SliceStack, found: Mapping[str, Dataset])
 
 
 def multi_frame(head: Dataset, stack: SliceStack, source: Dataset) -> list[Dataset]:
-    """Return one light multi-frame image: the stack's orientation and spacing shared, each frame's own position."""
-    image = head
-    image.FrameOfReferenceUID = stack.frame_of_reference_uid
-    image.Rows, image.Columns = stack.rows, stack.columns
-    image.NumberOfFrames = source.NumberOfFrames
-    plane = stack.planes[0]
+    """Return one light multi-frame image: the stack's orientation and spacing shared, each frame's own position.
+
+    Frames outside the stack get places of their own beyond its end: highdicom wants all places to differ, and the
+    frames themselves are empty and never written.
+    """
+    head.FrameOfReferenceUID = stack.frame_of_reference_uid
+    head.Rows, head.Columns = stack.rows, stack.columns
+    head.NumberOfFrames = source.NumberOfFrames
     measures, orientation, shared = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing = [_ds(value) for value in plane.pixel_spacing_mm]
+    measures.PixelSpacing = [_ds(value) for value in stack.planes[0].pixel_spacing_mm]
     measures.SliceThickness = _ds(_thickness(stack))
-    orientation.ImageOrientationPatient = _cosines(plane)
+    orientation.ImageOrientationPatient = _cosines(stack.planes[0])
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
-    image.SharedFunctionalGroupsSequence = [shared]
-    places = {plane.frame: plane for plane in stack.planes}
-    image.PerFrameFunctionalGroupsSequence = [
-        _frame(places.get(number, plane)) for number in range(1, int(source.NumberOfFrames) + 1)]
-    return [image]
+    head.SharedFunctionalGroupsSequence = [shared]
+    places = {plane.frame: plane.position_lps_mm for plane in stack.planes}
+    beyond = stack.planes[-1].position_lps_mm
+    step = stack.normal_lps * stack.slice_spacing_mm
+    head.PerFrameFunctionalGroupsSequence = [
+        _frame(places.get(number, beyond + number * step)) for number in range(1, int(source.NumberOfFrames) + 1)]
+    return [head]
 
 
-def _frame(plane: SlicePlane) -> Dataset:
+def _frame(position_lps_mm: Vector) -> Dataset:
     position, group = Dataset(), Dataset()
-    position.ImagePositionPatient = [_ds(float(value)) for value in plane.position_lps_mm]
+    position.ImagePositionPatient = [_ds(float(value)) for value in position_lps_mm]
     group.PlanePositionSequence = [position]
     return group
 

@@ -1,0 +1,228 @@
+"""Findings, volumes, negative and not-analysed reports: what each holds, and which there are."""
+
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from highdicom import sr
+from pydicom import dcmread
+
+from dicomnode.domain.dicom import BASIC_TEXT_SR_STORAGE, COMPREHENSIVE_3D_SR_STORAGE, COMPREHENSIVE_SR_STORAGE
+from dicomnode.domain.findings import ModelFindings, NotAnalysed
+from dicomnode.encode.seg import encode_seg
+from dicomnode.encode.sr import encode_reports
+from dicomnode.encode.text import encode_notice
+from dicomnode.errors import EncodingError
+from tests.builders import ct_series, enhanced_ct
+from tests.findings import LEFT_KIDNEY, block, findings, parsed, provenance, stack_of, stamp
+
+SHAPE = (6, 16, 18)
+ONE = block(SHAPE, slice(2, 4), slice(5, 8), slice(6, 9))
+TWO = block(SHAPE, slice(4, 5), slice(10, 12), slice(3, 5))
+
+
+def a_mask():
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[1:5, 2:14, 2:9] = 1
+    mask[2:5, 2:14, 10:14] = LEFT_KIDNEY.value
+    return mask
+
+
+def reports_of(series, *found: ModelFindings, with_seg=True, **changes: object):
+    own = stamp(*(one.provenance for one in found), **changes)
+    sources = {one.stack.series_uid: series for one in found}
+    segs = {one.provenance.model_name: encode_seg(one, series, own) for one in found} if with_seg else {}
+    return encode_reports(found, sources, own, {name: seg for name, seg in segs.items() if seg}), segs
+
+
+def content(one):
+    return sr.Comprehensive3DSR.from_dataset(dcmread(BytesIO(one.payload))).content
+
+
+def texts(item):
+    found = [item.TextValue] if item.ValueType == "TEXT" else []
+    return found + [text for child in item.get("ContentSequence", []) for text in texts(child)]
+
+
+def codes(item):
+    found = [(item.ConceptNameCodeSequence[0].CodeMeaning, item.ConceptCodeSequence[0].CodeMeaning)] \
+        if item.ValueType == "CODE" else []
+    return found + [pair for child in item.get("ContentSequence", []) for pair in codes(child)]
+
+
+def test_lesions_and_organs_give_findings_and_volumes_each_in_two_forms():
+    series = ct_series(np.zeros(SHAPE))
+    reports, _ = reports_of(series, findings(stack_of(series), a_mask(), lesions=[ONE]))
+    assert [(one.group, one.kind, one.sop_class_uid) for one in reports] == [
+        ("findings", "SR3D", COMPREHENSIVE_3D_SR_STORAGE), ("findings", "SR", COMPREHENSIVE_SR_STORAGE),
+        ("volumes", "SR3D", COMPREHENSIVE_3D_SR_STORAGE), ("volumes", "SR", COMPREHENSIVE_SR_STORAGE)]
+
+
+def test_every_group_of_the_findings_report_has_coordinates_on_the_key_slice():
+    series = ct_series(np.zeros(SHAPE))
+    found = findings(stack_of(series), a_mask(), lesions=[ONE, TWO])
+    reports, _ = reports_of(series, found)
+    report = content(reports[0])
+    assert report[0].ConceptNameCodeSequence[0].CodeValue == "126000"
+    groups = report.get_planar_roi_measurement_groups()
+    assert [group.tracking_uid for group in groups] == ["2.25.1001", "2.25.1002"]
+    for group, lesion in zip(groups, found.detections, strict=True):
+        region = group.roi
+        assert region.graphic_type == sr.GraphicTypeValues.POLYLINE
+        np.testing.assert_array_equal(region.value[0], region.value[-1])
+        top, left, bottom, right = lesion.box_yx
+        np.testing.assert_array_equal(region.value.min(axis=0), [left, top])
+        np.testing.assert_array_equal(region.value.max(axis=0), [right + 1, bottom + 1])
+        assert region.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID \
+            == series[lesion.key_slice].SOPInstanceUID
+
+
+def test_a_finding_has_diameter_volume_and_probability_with_units():
+    series = ct_series(np.zeros(SHAPE))
+    reports, _ = reports_of(series, findings(stack_of(series), a_mask(), lesions=[ONE]))
+    (group,) = content(reports[0]).get_planar_roi_measurement_groups()
+    assert [(m.name.value, m.value, m.unit.value) for m in group.get_measurements()] == [
+        ("81827009", 6.5, "mm"), ("118565006", 0.25, "cm3"), ("122157", 0.9, "{1}")]
+    assert group.finding_type.value == "27925004"
+    (site,) = group.finding_sites
+    assert (site.value.value, site.laterality.meaning) == ("39607008", "Left")
+
+
+def test_a_finding_without_probability_has_none():
+    series = ct_series(np.zeros(SHAPE))
+    found = findings(stack_of(series), a_mask(), lesions=[ONE])
+    found = replace(found, detections=(replace(found.detections[0], probability=None),))
+    reports, _ = reports_of(series, found)
+    (group,) = content(reports[0]).get_planar_roi_measurement_groups()
+    assert [m.name.value for m in group.get_measurements()] == ["81827009", "118565006"]
+
+
+def test_a_finding_on_a_multi_frame_image_names_its_frame():
+    image = enhanced_ct(np.zeros(SHAPE), order=[5, 4, 3, 2, 1, 0])
+    found = findings(stack_of([image]), a_mask(), lesions=[TWO])
+    reports, _ = reports_of([image], found)
+    (group,) = content(reports[0]).get_planar_roi_measurement_groups()
+    source = group.roi.ContentSequence[0].ReferencedSOPSequence[0]
+    assert (source.ReferencedSOPInstanceUID, source.ReferencedFrameNumber) == (image.SOPInstanceUID, 2)
+
+
+def test_volumes_refer_to_the_segments_of_the_seg_and_take_another_title():
+    series = ct_series(np.zeros(SHAPE))
+    reports, segs = reports_of(series, findings(stack_of(series), a_mask()))
+    volumes = content(next(one for one in reports if one.group == "volumes"))
+    assert volumes[0].ConceptNameCodeSequence[0].CodeValue == "126001"
+    groups = volumes.get_volumetric_roi_measurement_groups()
+    numbers = {item.SegmentLabel: item.SegmentNumber for item in parsed(segs["demo_chest"]).SegmentSequence}
+    assert {group.tracking_identifier: group.referenced_segment[0].referenced_segment_numbers[0]
+            for group in groups} == numbers
+    for group in groups:
+        assert group.referenced_segment[0].referenced_sop_instance_uid == segs["demo_chest"].sop_instance_uid
+        (volume,) = group.get_measurements()
+        assert (volume.name.value, volume.unit.value) == ("118565006", "cm3")
+
+
+def test_volumes_without_a_seg_are_groups_without_regions():
+    series = ct_series(np.zeros(SHAPE))
+    reports, _ = reports_of(series, findings(stack_of(series), a_mask()), with_seg=False)
+    groups = content(next(one for one in reports if one.group == "volumes")).get_image_measurement_groups()
+    assert {group.tracking_identifier for group in groups} == {"Lung", "Left kidney"}
+
+
+def test_evidence_holds_every_instance_that_the_content_refers_to():
+    series = ct_series(np.zeros(SHAPE))
+    reports, segs = reports_of(series, findings(stack_of(series), a_mask(), lesions=[ONE, TWO]))
+    for one in reports:
+        result = parsed(one)
+        evidence = {item.ReferencedSOPInstanceUID for study in result.CurrentRequestedProcedureEvidenceSequence
+                    for part in study.ReferencedSeriesSequence for item in part.ReferencedSOPSequence}
+        referenced: set[str] = set()
+        for top in result.ContentSequence:
+            top.walk(lambda _ds, element, into=referenced: into.add(str(element.value))
+                     if element.keyword == "ReferencedSOPInstanceUID" else None)
+        assert referenced <= evidence
+        assert evidence <= {image.SOPInstanceUID for image in series} | {segs["demo_chest"].sop_instance_uid}
+
+
+def test_two_models_share_one_findings_report():
+    series = ct_series(np.zeros(SHAPE))
+    found = [findings(stack_of(series), a_mask(), lesions=[lesion], model=provenance(name))
+             for name, lesion in (("first", ONE), ("second", TWO))]
+    reports, _ = reports_of(series, *found)
+    report = next(one for one in reports if one.group == "findings")
+    assert len(content(report).get_planar_roi_measurement_groups()) == 2
+    assert "first, second" in parsed(report).SeriesDescription
+
+
+def test_the_procedure_reported_is_of_cid_100_and_the_observer_a_device():
+    series = ct_series(np.zeros(SHAPE))
+    reports, _ = reports_of(series, findings(stack_of(series), a_mask()))
+    pairs = codes(parsed(reports[0]))
+    assert ("Procedure reported", "CT unspecified body region") in pairs
+    assert ("Observer Type", "Device") in pairs
+
+
+@pytest.mark.parametrize(("language", "code", "words"), [
+    ("en", "en-US", "looked for Nodule and found none"), ("zh-CN", "zh-CN", "未发现"),
+])
+def test_what_was_looked_for_and_not_found_is_said_in_words_and_codes(language, code, words):
+    series = ct_series(np.zeros(SHAPE))
+    reports, _ = reports_of(series, findings(stack_of(series), a_mask()), language=language)
+    negative = [one for one in reports if one.group == "negative"]
+    assert [one.sop_class_uid for one in negative] == [BASIC_TEXT_SR_STORAGE, COMPREHENSIVE_SR_STORAGE]
+    for one in negative:
+        result = parsed(one)
+        assert result.ConceptNameCodeSequence[0].CodeValue == "18748-4"
+        assert result.ContentSequence[0].ConceptCodeSequence[0].CodeValue == code
+        assert ("Finding", "Nodule") in codes(result)
+        assert ("Presence of property", "Absent") in codes(result)
+        assert any(words in text for text in texts(result))
+        assert any(stack_of(series).series_uid in text for text in texts(result))
+
+
+def test_nothing_at_all_gives_a_negative_report_and_no_measurements():
+    series = ct_series(np.zeros(SHAPE))
+    found = findings(stack_of(series), np.zeros(SHAPE, np.uint8), looked_for=())
+    reports, segs = reports_of(series, found)
+    assert segs == {"demo_chest": None}
+    assert {one.group for one in reports} == {"negative"}
+    assert any("marked nothing" in text for text in texts(parsed(reports[0])))
+
+
+def test_found_everything_means_no_negative_report():
+    series = ct_series(np.zeros(SHAPE))
+    reports, _ = reports_of(series, findings(stack_of(series), a_mask(), lesions=[ONE]))
+    assert "negative" not in {one.group for one in reports}
+
+
+def test_warnings_reach_the_reader_of_every_report():
+    series = ct_series(np.zeros(SHAPE))
+    reports, _ = reports_of(series, findings(stack_of(series), a_mask(), warnings=("uneven spacing",)))
+    assert all(any("uneven spacing" in text for text in texts(parsed(one))) for one in reports)
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "NOT ANALYSED"), ("zh", "未分析")])
+def test_a_notice_says_that_nothing_was_analysed_and_why(language, words):
+    series = ct_series(np.zeros(SHAPE), ImagePositionPatient=None, ImageOrientationPatient=None)
+    reason = NotAnalysed(reason="MissingGeometry", text="no position in 6 of 6 images",
+                         study_uid=series[0].StudyInstanceUID)
+    notice = encode_notice(reason, series, stamp(language=language))
+    assert (notice.kind, notice.group, notice.sop_class_uid) == ("TEXT", "notice", BASIC_TEXT_SR_STORAGE)
+    said = texts(parsed(notice))
+    assert any(words in text for text in said)
+    assert any("MissingGeometry" in text and "no position in 6 of 6 images" in text for text in said)
+    evidence = parsed(notice).CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    assert len(evidence.ReferencedSOPSequence) == len(series)
+
+
+def test_a_notice_without_any_header_is_refused():
+    reason = NotAnalysed(reason="MissingSlices", text="gap", study_uid="1.2.3")
+    with pytest.raises(EncodingError, match=r"study 1\.2\.3: no header"):
+        encode_notice(reason, (), stamp())
+
+
+def test_sources_of_another_series_are_an_encoding_error():
+    series = ct_series(np.zeros(SHAPE))
+    found = findings(stack_of(series), a_mask(), lesions=[ONE])
+    with pytest.raises(EncodingError, match="6 of 6 planes have no header"):
+        encode_reports([found], {}, stamp(), {})

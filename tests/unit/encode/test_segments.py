@@ -1,0 +1,86 @@
+"""Which segments there are, how they are numbered and drawn, and what each one says of itself."""
+
+import numpy as np
+
+from dicomnode.encode.segments import describe, label_map, segments_of
+from tests.builders import ct_series, enhanced_ct
+from tests.findings import HEART, LEFT_KIDNEY, LUNG, NODULE, block, findings, provenance, stack_of
+
+SHAPE = (5, 8, 9)
+
+
+def a_stack():
+    return stack_of(ct_series(np.zeros(SHAPE)))
+
+
+def a_mask():
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[1:4, 1:7, 1:4] = LUNG.value
+    mask[2:4, 1:7, 5:8] = LEFT_KIDNEY.value
+    return mask
+
+
+def test_segments_are_numbered_from_one_without_gaps_and_only_what_has_voxels_gets_one():
+    found = findings(a_stack(), a_mask(), labels=(LUNG, NODULE, HEART, LEFT_KIDNEY))
+    assert [(one.number, one.label.name) for one in segments_of(found)] == [(1, "Lung"), (2, "Left kidney")]
+
+
+def test_each_lesion_is_a_segment_of_its_own_after_the_structures():
+    lesions = [block(SHAPE, slice(1, 2), slice(1, 3), slice(1, 3)), block(SHAPE, slice(3, 4), slice(5, 7), slice(2, 4))]
+    found = findings(a_stack(), a_mask(), lesions=lesions, labels=(LUNG, NODULE, LEFT_KIDNEY))
+    assert [(one.number, one.lesion.number if one.lesion else None) for one in segments_of(found)] == [
+        (1, None), (2, None), (3, 1), (4, 2)]
+    drawn = label_map(found, segments_of(found))
+    assert set(np.unique(drawn[lesions[0]])) == {3}
+    assert set(np.unique(drawn[lesions[1]])) == {4}
+    assert (drawn == 1).sum() + (drawn == 2).sum() == (a_mask() > 0).sum() - 4 - 4
+
+
+def test_a_detection_without_voxels_has_no_segment():
+    found = findings(a_stack(), a_mask(), lesions=[block(SHAPE, slice(1, 2), slice(1, 3), slice(1, 3))])
+    empty = np.zeros(SHAPE, np.uint16)
+    without = findings(a_stack(), a_mask(), detections=found.detections, lesion_zyx=empty)
+    assert [one.lesion for one in segments_of(without)] == [None, None]
+
+
+def test_a_mask_of_sixteen_bits_and_more_than_255_segments_keeps_every_number():
+    stack = stack_of(ct_series(np.zeros((2, 20, 20))))
+    lesions = [block((2, 20, 20), slice(k // 400, k // 400 + 1), slice(k // 20 % 20, k // 20 % 20 + 1),
+                     slice(k % 20, k % 20 + 1)) for k in range(300)]
+    found = findings(stack, np.zeros((2, 20, 20), np.uint8), lesions=lesions)
+    drawn = label_map(found, segments_of(found))
+    assert drawn.dtype == np.uint16
+    np.testing.assert_array_equal(drawn.ravel()[:300], np.arange(1, 301))
+
+
+def test_slices_of_a_multi_frame_image_are_drawn_in_the_order_of_its_frames():
+    image = enhanced_ct(np.zeros(SHAPE), order=[4, 2, 0, 1, 3])
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[0, 0, 0] = mask[3, 5, 5] = LUNG.value
+    found = findings(stack_of([image]), mask)
+    drawn = label_map(found, segments_of(found), frames=5)
+    assert [tuple(map(int, place)) for place in np.argwhere(drawn)] == [(2, 0, 0), (4, 5, 5)]
+
+
+def test_laterality_stands_as_modifier_of_the_type():
+    found = findings(a_stack(), a_mask(), labels=(LUNG, NODULE, LEFT_KIDNEY))
+    item = describe(segments_of(found)[1], provenance()).SegmentedPropertyTypeCodeSequence[0]
+    assert item.CodeMeaning == "Kidney"
+    assert item.SegmentedPropertyTypeModifierCodeSequence[0].CodeValue == "7771000"
+
+
+def test_a_lesion_says_where_it_lies_and_carries_its_tracking_identifiers():
+    found = findings(a_stack(), a_mask(), lesions=[block(SHAPE, slice(1, 2), slice(1, 3), slice(1, 3))])
+    item = describe(segments_of(found)[-1], provenance())
+    region = item.AnatomicRegionSequence[0]
+    assert (region.CodeValue, region.AnatomicRegionModifierSequence[0].CodeMeaning) == ("39607008", "Left")
+    assert (item.TrackingID, item.TrackingUID, item.SegmentLabel) == ("Nodule 1", "2.25.1001", "Nodule 1")
+
+
+def test_the_colour_of_the_model_file_is_written_as_cielab():
+    found = findings(a_stack(), a_mask())
+    item = describe(segments_of(found)[0], provenance())
+    lightness, a_star, b_star = item.RecommendedDisplayCIELabValue
+    assert abs(lightness / 65535 * 100 - 76.2) < 1  # RGB 126 200 227 is L* 76, a* -16, b* -20
+    assert a_star < 0x8080
+    assert b_star < 0x8080
