@@ -47,13 +47,13 @@ def draw_build(rng: np.random.Generator) -> Build:
     dome = rng.uniform(-66.0, -42.0)
     return Build(
         chest_half_width_mm=132.0 * size * rng.uniform(0.94, 1.06),
-        chest_half_depth_mm=92.0 * size * rng.uniform(0.9, 1.12),
+        chest_half_depth_mm=92.0 * size * rng.uniform(0.92, 1.24),
         apex_z_mm=rng.uniform(112.0, 132.0),
         dome_right_z_mm=dome,
         dome_left_z_mm=dome - rng.uniform(0.0, 26.0),
         dome_height_mm=rng.uniform(46.0, 70.0),
         wall_mm=rng.uniform(13.0, 20.0),
-        fat_mm=rng.uniform(5.0, 30.0),
+        fat_mm=rng.uniform(4.0, 36.0),
         breast_mm=float(rng.choice([0.0, rng.uniform(15.0, 40.0)])),
         heart_scale=rng.uniform(0.88, 1.15),
         heart_shift_mm=rng.uniform(-6.0, 8.0),

@@ -14,6 +14,7 @@ from dicomnode.phantom.lungtree import grow_vessels, paint_bronchi, paint_parenc
 from dicomnode.phantom.nodules import PhantomNodule, paint_nodules
 from dicomnode.phantom.organs import paint_airways, paint_inside
 from dicomnode.phantom.scanner import draw_scanner, scan
+from dicomnode.phantom.texture import roughen_soft_tissue
 from dicomnode.phantom.thorax import cavity, lungs_on
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def _draw(
     paint_ribs(canvas, build, cavity_mm)
     paint_inside(canvas, build, rng, cavity_mm)
     paint_shoulders(canvas, build)
+    roughen_soft_tissue(canvas, rng)
     paint_table(canvas, build, rng)
     paint_parenchyma(canvas, build, rng, lungs_mm)
     paint_spine(canvas, build)

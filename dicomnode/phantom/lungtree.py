@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
-from dicomnode.phantom.canvas import LABEL_BACKGROUND, LABEL_LUNG, capsule, points_region, rod
+from dicomnode.phantom.canvas import LABEL_BACKGROUND, LABEL_LUNG, capsule, points_region, rod, smoothstep
+from dicomnode.phantom.texture import COARSE_CELLS, FINE_CELLS, cloud
 from dicomnode.phantom.thorax import cavity, lungs
 
 if TYPE_CHECKING:
@@ -31,10 +32,12 @@ Branch: TypeAlias = "tuple[Point, Point, float, float]"
 def paint_parenchyma(canvas: Canvas, build: Build, rng: np.random.Generator, lungs_mm: Floats) -> None:
     """Aerated lung, denser towards the back, uneven on a scale of centimetres, cut by the fissures."""
     region = canvas.whole
-    patchy = _cloud(rng, canvas.hu_zyx.shape, cells=9) * rng.uniform(5.0, 28.0)
+    patchy = cloud(rng, canvas.hu_zyx.shape, cells=COARSE_CELLS) * rng.uniform(5.0, 28.0)
+    patchy += cloud(rng, canvas.hu_zyx.shape, cells=2 * FINE_CELLS) * rng.uniform(0.0, 30.0)
     slope = build.lung_gradient_hu / (2.0 * build.chest_half_depth_mm)
     density = build.lung_hu + slope * region.y + patchy
     canvas.paint(region, lungs_mm, np.maximum(density, -985.0).astype(np.float32), label=LABEL_LUNG)
+    _paint_dependent_density(canvas, rng, lungs_mm)
     _paint_bullae(canvas, build, rng, lungs_mm)
     inside = canvas.label_zyx == LABEL_LUNG
     for side, tilt, offset in ((-1.0, -0.75, -4.0), (1.0, -0.8, 0.0)):
@@ -54,15 +57,17 @@ def _paint_bullae(canvas: Canvas, build: Build, rng: np.random.Generator, lungs_
         canvas.paint(region, ball.astype(np.float32), -975.0)
 
 
-def _cloud(rng: np.random.Generator, shape: tuple[int, ...], *, cells: int) -> Floats:
-    """Smooth noise of unit spread: coarse random values, interpolated linearly along each axis."""
-    field = rng.standard_normal((cells,) * len(shape)).astype(np.float32)
-    for axis, count in enumerate(shape):
-        at = np.linspace(0.0, cells - 1.0, count)
-        low = np.minimum(at.astype(int), cells - 2)
-        share = (at - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(len(shape))])
-        field = np.take(field, low, axis) * (1.0 - share) + np.take(field, low + 1, axis) * share
-    return field
+def _paint_dependent_density(canvas: Canvas, rng: np.random.Generator, lungs_mm: Floats) -> None:
+    """In some patients the lung that lies lowest is poorly aerated, up to opaque next to the pleura."""
+    if rng.random() > 0.45:
+        return
+    region = canvas.whole
+    reach_mm, added_hu = rng.uniform(3.0, 14.0), rng.uniform(60.0, 520.0)
+    low = smoothstep(rng.uniform(5.0, 40.0), rng.uniform(60.0, 90.0), region.y)
+    shore = np.clip(1.0 + lungs_mm / reach_mm, 0.0, 1.0)
+    share = low * shore * (0.6 + 0.4 * cloud(rng, canvas.hu_zyx.shape, cells=12))
+    share[canvas.label_zyx != LABEL_LUNG] = 0.0
+    canvas.hu_zyx += np.clip(share, 0.0, 1.0) * added_hu
 
 
 def grow_vessels(build: Build, rng: np.random.Generator) -> list[Branch]:

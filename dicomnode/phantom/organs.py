@@ -23,10 +23,10 @@ def paint_inside(canvas: Canvas, build: Build, rng: np.random.Generator, cavity_
     region = canvas.whole
     canvas.paint(region, cavity_mm, MEDIASTINAL_FAT_HU)
     _paint_abdomen(canvas, build, rng, cavity_mm)
-    _paint_heart(canvas, build)
+    _paint_heart(canvas, build, rng)
 
 
-def _paint_heart(canvas: Canvas, build: Build) -> None:
+def _paint_heart(canvas: Canvas, build: Build, rng: np.random.Generator) -> None:
     region = canvas.box((-90.0, -110.0, -140.0), (110.0, 70.0, 60.0))
     if not region.empty:
         shape = heart(region, build)
@@ -45,6 +45,8 @@ def _paint_heart(canvas: Canvas, build: Build) -> None:
     tube = rod(canvas, (2.0, gullet_y, -90.0), (0.0, gullet_y, 180.0), 8.0)
     if not tube.empty:
         canvas.paint(tube, capsule(tube, (2.0, gullet_y, -90.0), (0.0, gullet_y, 180.0), (7.0, 7.0)), 35.0)
+    for z in rng.uniform(-60.0, 110.0, size=int(rng.integers(0, 4))).tolist():
+        _tube(canvas, (1.0, gullet_y, z - 6.0), (1.0, gullet_y, z + 6.0), (2.5, 2.0), AIRWAY_HU)
 
 
 def _paint_abdomen(canvas: Canvas, build: Build, rng: np.random.Generator, cavity_mm: Floats) -> None:

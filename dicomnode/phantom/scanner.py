@@ -42,7 +42,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
     return Scanner(
         softness=rng.uniform(0.0, 0.6) * (1.0 - sharpness),
         sharpness=sharpness,
-        noise_hu=rng.uniform(6.0, 22.0) + 50.0 * sharpness * rng.uniform(0.0, 1.0),
+        noise_hu=rng.uniform(6.0, 26.0) + 90.0 * sharpness * rng.uniform(0.0, 1.0),
         streaks=rng.uniform(0.0, 1.5),
     )
 

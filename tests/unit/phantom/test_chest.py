@@ -55,10 +55,10 @@ def test_x_grows_to_the_patients_left_because_the_heart_takes_room_there(seed: i
 
 
 def test_y_grows_to_the_back_because_the_spine_lies_there(chest: ChestPhantom):
-    bone = chest.hu_zyx > 200
-    _, rows, _ = np.nonzero(bone & _central_columns(chest))
-    lung_rows = np.nonzero(chest.truth_zyx == LABEL_LUNG)[1]
-    assert np.median(rows) > np.median(lung_rows)
+    middle = _spine_column(chest)
+    density_y = chest.hu_zyx[:, :, middle - 2 : middle + 3].mean(axis=(0, 2))
+    front, back = _extent(chest.truth_zyx > 0, 1)
+    assert np.argmax(density_y) > (front + back) / 2
 
 
 def test_z_grows_to_the_head_because_the_lungs_narrow_there(chest: ChestPhantom):

@@ -1,0 +1,1 @@
+"""Makes bundles: data to train on, the fit, the scores, the files."""
