@@ -84,7 +84,8 @@ def preflight(stack: SliceStack, limits: SpacingLimits) -> None:
     ------
     UnusableInput
         ``GantryTilt``, ``MissingSlices``, ``IrregularSpacing``, or ``OutsideIntendedUse`` for even spacing
-        outside ``limits``; ``MissingGeometry`` without a frame of reference. Distances are along the normal; slices count from 1 along it.
+        outside ``limits``; ``MissingGeometry`` without a frame of reference. Distances are along the normal;
+        slices count from 1 along it.
     """
     if len(stack.planes) > 1:
         _refuse_holes(stack, limits.uneven)
@@ -179,8 +180,8 @@ def _refuse_duplicates(planes: Sequence[SlicePlane], headers: Sequence[Dataset])
     same = np.flatnonzero(np.diff(along) < SAME_PLACE_MM)
     if not len(same):
         return
-    values = {keyword: {frame_texts(header, frame, keyword) for header, frame in _frames(headers)} for keyword in SORTERS}
-    hints = [f"{keyword} has {len(found)} values" for keyword, found in values.items() if len(found) > 1]
+    told = {keyword: {frame_texts(header, n, keyword) for header, n in _frames(headers)} for keyword in SORTERS}
+    hints = [f"{keyword} has {len(found)} values" for keyword, found in told.items() if len(found) > 1]
     msg = (
         f"{len(same) + 1} images share places: slices {same[0] + 1} and {same[0] + 2} of {len(planes)} lie "
         f"{along[same[0] + 1] - along[same[0]]:.3f} mm apart; one image per place is needed, send the phases as "

@@ -1,0 +1,160 @@
+"""What the index says about one series: its images, where they lie, and how a person would name it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from dicomnode.domain.dicom import (
+    CT_IMAGE_STORAGE,
+    ENHANCED_CT_IMAGE_STORAGE,
+    ENHANCED_MR_IMAGE_STORAGE,
+    MANUFACTURER,
+    MODEL_NAME,
+    MR_IMAGE_STORAGE,
+)
+from dicomnode.domain.study import InstanceRecord, SeriesRecord
+
+IMAGE_CLASSES: Final = frozenset({
+    CT_IMAGE_STORAGE, ENHANCED_CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, ENHANCED_MR_IMAGE_STORAGE,
+    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT Image Storage
+    "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR Image Storage
+})
+"""SOP Classes whose images carry patient geometry; a dose page is a Secondary Capture."""
+LOCALIZERS: Final = frozenset({"LOCALIZER", "SCOUT"})
+NOT_SLICES: Final = frozenset({
+    "MIP", "MINIP", "PROJECTION IMAGE", "PROJECTION", "MPR", "REFORMATTED", "SCREEN SAVE", "SCREENSAVE", "CURVED",
+})
+"""Image Type values of pictures computed from slices (PS3.3 C.7.6.1.1.2 and makers' own)."""
+SOURCES: Final = frozenset({"ORIGINAL", "MIXED"})
+UNSPOKEN: Final = frozenset({
+    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "AccessionNumber", "StudyDescription",
+    "SeriesDescription", "ProtocolName", "StudyDate", "StudyTime",
+})
+"""Attributes whose values never appear in a reason: they may name a patient."""
+AXES: Final = ("sagittal", "coronal", "axial")
+
+When = Mapping[str, tuple[str, ...]]
+
+
+def ordered(series: SeriesRecord) -> tuple[InstanceRecord, ...]:
+    """Return the instances by InstanceNumber, then UID: a fixed order, not a geometric one."""
+    return tuple(sorted(series.instances, key=lambda i: (i.number("InstanceNumber") or 0.0, i.sop_instance_uid)))
+
+
+def is_localizer(instance: InstanceRecord) -> bool:
+    """Whether Image Type (0008,0008) calls it a localizer."""
+    return bool(LOCALIZERS & _upper(instance.attributes.get("ImageType", ())))
+
+
+def typical(series: SeriesRecord) -> InstanceRecord:
+    """Return the instance that speaks for the series: the first that is no localizer, else the first."""
+    instances = ordered(series)
+    return next((instance for instance in instances if not is_localizer(instance)), instances[0])
+
+
+def is_own(series: SeriesRecord) -> bool:
+    """Whether the node made this series itself."""
+    first = series.instances[0]
+    return first.text("Manufacturer") == MANUFACTURER and first.text("ManufacturerModelName") == MODEL_NAME
+
+
+def unmet(instance: InstanceRecord, when: When) -> tuple[str, ...]:
+    """Return the conditions that an instance does not satisfy, as sentences.
+
+    A condition holds if any value of the attribute equals one of the listed ones, letter case and outer spaces aside.
+    """
+    sentences = []
+    for keyword, wanted in when.items():
+        found = instance.attributes.get(keyword, ())
+        if not _upper(found) & _upper(wanted):
+            shown = "another" if keyword in UNSPOKEN and found else "\\".join(found) or "absent"
+            sentences.append(f"{keyword} is {shown}, wanted {' or '.join(wanted)}")
+    return tuple(sentences)
+
+
+def slice_images(series: SeriesRecord, declared: When) -> tuple[tuple[InstanceRecord, ...], tuple[str, ...]]:
+    """Return the images of a series that may be slices of a stack, and why the others, if any, may not.
+
+    Parameters
+    ----------
+    declared:
+        Conditions of route and role; Image Type among them allows derived images.
+    """
+    kept, reasons = [], []
+    for instance in ordered(series):
+        reason = _no_slice(instance, derived_allowed="ImageType" in declared)
+        if reason:
+            reasons.append(reason)
+        else:
+            kept.append(instance)
+    return tuple(kept), tuple(dict.fromkeys(reasons))
+
+
+def slice_count(images: tuple[InstanceRecord, ...]) -> int:
+    """Return the number of planes: frames of multi-frame images count each."""
+    return sum(max(1, int(image.number("NumberOfFrames") or 1)) for image in images)
+
+
+def orientation(image: InstanceRecord) -> str:
+    """Name the plane nearest to the image's: axial, sagittal or coronal; '' if its orientation is unknown."""
+    normal = _normal(image)
+    return "" if normal is None else AXES[int(np.argmax(np.abs(normal)))]
+
+
+def spacing_mm(images: tuple[InstanceRecord, ...]) -> float | None:
+    """Return the median distance between single-frame images along their normal; None if it cannot be told."""
+    normal = _normal(images[0]) if images else None
+    positions = [_numbers(image, "ImagePositionPatient", 3) for image in images]
+    if normal is None or len(images) < 2 or any(position is None for position in positions):  # noqa: PLR2004
+        return images[0].number("SpacingBetweenSlices") or images[0].number("SliceThickness") if images else None
+    return float(np.median(np.diff(np.sort(np.array(positions, dtype=float) @ normal))))
+
+
+def in_plane_mm(image: InstanceRecord) -> float | None:
+    """Return the larger of the two pixel spacings; None if absent."""
+    spacing = _numbers(image, "PixelSpacing", 2)
+    return None if spacing is None else max(spacing)
+
+
+def label(series: SeriesRecord) -> str:
+    """Name a series for people without any patient's data: number, end of its UID, modality."""
+    one = typical(series)
+    return f"series {one.text('SeriesNumber') or '?'} (…{series.series_uid[-8:]}, {one.text('Modality') or '?'})"
+
+
+def _no_slice(instance: InstanceRecord, *, derived_allowed: bool) -> str:
+    if instance.sop_class_uid not in IMAGE_CLASSES:
+        return f"SOP Class {instance.sop_class_uid} is no CT or MR image"
+    kind = instance.attributes.get("ImageType", ())
+    if is_localizer(instance):
+        return "localizer"
+    if not derived_allowed:
+        computed = _upper(kind) & NOT_SLICES
+        if computed:
+            return f"Image Type says {computed.pop()}"
+        if kind and (kind[0].upper() not in SOURCES or "SECONDARY" in _upper(kind[1:2])):
+            shown = "\\".join(kind[:2])
+            return f"Image Type is {shown}, wanted ORIGINAL\\PRIMARY"
+    if _normal(instance) is None or _numbers(instance, "ImagePositionPatient", 3) is None:
+        return "no position or orientation in the patient"
+    return ""
+
+
+def _normal(image: InstanceRecord) -> np.ndarray | None:
+    cosines = _numbers(image, "ImageOrientationPatient", 6)
+    return None if cosines is None else np.cross(cosines[:3], cosines[3:])
+
+
+def _numbers(instance: InstanceRecord, keyword: str, count: int) -> tuple[float, ...] | None:
+    try:
+        values = tuple(float(text) for text in instance.attributes.get(keyword, ()))
+    except ValueError:
+        return None
+    return values if len(values) == count else None
+
+
+def _upper(values: tuple[str, ...]) -> set[str]:
+    return {value.strip().upper() for value in values}
