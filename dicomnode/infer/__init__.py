@@ -1,0 +1,1 @@
+"""Run MONAI bundles: one warm, unprivileged child process per bundle; torch lives only there."""

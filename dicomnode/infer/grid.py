@@ -1,0 +1,184 @@
+"""Where a bundle's resampled grid lies in the source grid, axis by axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import (
+    AsDiscreted,
+    CastToTyped,
+    Compose,
+    EnsureTyped,
+    Invertd,
+    NormalizeIntensityd,
+    Orientationd,
+    ScaleIntensityd,
+    ScaleIntensityRanged,
+    ScaleIntensityRangePercentilesd,
+    Spacingd,
+    ThresholdIntensityd,
+    ToTensord,
+)
+from monai.transforms.post.dictionary import Activationsd
+from numpy.typing import NDArray
+
+from dicomnode.infer.bundle import Bundle
+from dicomnode.infer.standard import as_meta
+
+POINTWISE: Final = (CastToTyped, EnsureTyped, NormalizeIntensityd, ScaleIntensityd, ScaleIntensityRanged,
+                    ScaleIntensityRangePercentilesd, ThresholdIntensityd, ToTensord)
+"""Transforms that leave every voxel where it is."""
+TYPES_ONLY: Final = (CastToTyped, EnsureTyped, ToTensord)
+SEPARABLE_TOLERANCE_VOXELS: Final = 1e-3
+"""How far, at the far end of the volume, an axis may drift from being parallel to an axis of the source."""
+
+
+class NotFast(ValueError):
+    """The bundle or the series has a form for which only the bundle's own path is right; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A bundle's chains, cut into the parts that the fast path replaces and those it keeps."""
+
+    spatial: tuple[Any, ...]  # Orientationd and Spacingd, in order
+    pointwise: Compose
+    activation: tuple[Any, ...]  # on the network's output, before it is put back
+    argmax_first: bool  # labels are put back by nearest neighbour, not probabilities by linear interpolation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TargetGrid:
+    """The resampled grid, as positions along each axis of the source array.
+
+    Parameters
+    ----------
+    first_zyx, step_zyx, count_zyx:
+        For each source axis (slice, row, column): the source index of the first target sample along it,
+        the distance to the next in source voxels (negative where the axis is flipped), how many there are.
+    axes:
+        For each target axis, the source array axis (0 slice, 1 row, 2 column) that it runs along.
+    """
+
+    affine_ras_mm: NDArray[np.float64]
+    first_zyx: tuple[float, ...]
+    step_zyx: tuple[float, ...]
+    count_zyx: tuple[int, ...]
+    axes: tuple[int, ...]
+
+    def in_source(self, axis: int, size: int) -> NDArray[np.float64]:
+        """Return the source index of each target sample along a source axis, held inside the source."""
+        return np.clip(self.first_zyx[axis] + self.step_zyx[axis] * np.arange(self.count_zyx[axis]), 0, size - 1)
+
+    def in_target(self, axis: int, size: int) -> NDArray[np.float64]:
+        """Return the target index of each source sample along a source axis, held inside the target."""
+        return np.clip((np.arange(size) - self.first_zyx[axis]) / self.step_zyx[axis], 0, self.count_zyx[axis] - 1)
+
+
+def plan(bundle: Bundle) -> Plan:
+    """Recognise the canonical form: orientation and spacing, then pointwise; softmax, Invertd, argmax.
+
+    Raises
+    ------
+    NotFast
+        For any other form.
+    """
+    chain = list(bundle.preprocessing.transforms)
+    count = next((i for i, step in enumerate(chain) if not isinstance(step, Orientationd | Spacingd)), len(chain))
+    spatial = tuple(chain[:count])
+    rest = chain[count:]
+    if len({type(step) for step in spatial}) != len(spatial) or not spatial:
+        msg = "preprocessing does not begin with one orientation and one spacing"
+        raise NotFast(msg)
+    odd = [type(step).__name__ for step in rest if not isinstance(step, POINTWISE)]
+    if odd:
+        msg = f"preprocessing moves voxels by {', '.join(odd)}"
+        raise NotFast(msg)
+    _check_spacing(spatial)
+    activation, argmax_first = _inverse_form(bundle)
+    return Plan(spatial=spatial, pointwise=Compose(rest), activation=activation, argmax_first=argmax_first)
+
+
+def _check_spacing(spatial: Sequence[Any]) -> None:
+    for step in spatial:
+        if isinstance(step, Spacingd):
+            modes = {str(getattr(mode, "value", mode)) for mode in step.mode}
+            paddings = {str(getattr(mode, "value", mode)) for mode in step.padding_mode}
+            if modes != {"bilinear"} or paddings != {"border"} or any(step.scale_extent):
+                msg = f"spacing uses {modes}, {paddings}; the fast path knows bilinear, border"
+                raise NotFast(msg)
+
+
+def _inverse_form(bundle: Bundle) -> tuple[tuple[Any, ...], bool]:
+    before: list[Any] = []
+    seen: list[str] = []
+    for step in bundle.postprocessing.transforms:
+        if isinstance(step, Invertd):
+            _check_invert(step, bundle)
+            seen.append("nearest" if all(step.nearest_interp) else "linear")
+        elif isinstance(step, AsDiscreted) and _is_argmax(step):
+            seen.append("argmax")
+        elif isinstance(step, Activationsd) and not seen:
+            before.append(step)
+        elif not isinstance(step, TYPES_ONLY):
+            seen.append(type(step).__name__)
+    if seen not in (["linear", "argmax"], ["argmax", "nearest"]):
+        msg = f"postprocessing has the form {' → '.join(seen) or 'none'}; the fast path knows Invertd → argmax"
+        raise NotFast(msg)
+    return tuple(before), seen[0] == "argmax"
+
+
+def _check_invert(step: Invertd, bundle: Bundle) -> None:
+    if step.transform is not bundle.preprocessing or tuple(step.orig_keys) != (bundle.image_key,):
+        msg = "Invertd inverts another chain than the preprocessing"
+        raise NotFast(msg)
+
+
+def _is_argmax(step: AsDiscreted) -> bool:
+    return all(step.argmax) and all(value is None for value in (*step.to_onehot, *step.threshold, *step.rounding))
+
+
+def target_grid(steps: Sequence[Any], image_key: str, affine_ras_mm: NDArray[np.float64],
+                shape_zyx: Sequence[int]) -> TargetGrid:
+    """Ask MONAI's own transforms, lazily and so without resampling, where the target grid lies.
+
+    Raises
+    ------
+    NotFast
+        If a target axis is not parallel to a source axis (a sheared stack).
+    """
+    shape_xyz = tuple(reversed(shape_zyx))
+    data: dict[str, Any] = {image_key: as_meta(torch.zeros(1).expand(1, *shape_xyz), affine_ras_mm, shape_xyz)}
+    for step in steps:
+        data = step(data, lazy=True)
+    image: MetaTensor = data[image_key]
+    affine = np.asarray(image.peek_pending_affine(), dtype=np.float64)
+    return locate(affine, tuple(int(n) for n in image.peek_pending_shape()), affine_ras_mm)
+
+
+def locate(affine: NDArray[np.float64], shape: Sequence[int], source_affine: NDArray[np.float64]) -> TargetGrid:
+    """Express a target grid in source indices, axis by axis.
+
+    Raises
+    ------
+    NotFast
+        If that is impossible.
+    """
+    mapping = np.linalg.solve(source_affine, affine)
+    along = np.abs(mapping[:3, :3]).argmax(axis=0)  # for each target axis, the source axis x, y or z
+    off = np.abs(mapping[:3, :3]) * np.asarray(shape, dtype=float)
+    off[along, np.arange(3)] = 0.0
+    if sorted(along.tolist()) != [0, 1, 2] or off.max() > SEPARABLE_TOLERANCE_VOXELS:
+        msg = f"the slices are sheared: a target axis drifts by {off.max():.2f} voxels"
+        raise NotFast(msg)
+    axes = tuple(int(2 - source) for source in along)
+    order = [axes.index(axis) for axis in range(3)]
+    return TargetGrid(
+        affine_ras_mm=affine, axes=axes, count_zyx=tuple(int(shape[target]) for target in order),
+        first_zyx=tuple(float(mapping[2 - axis, 3]) for axis in range(3)),
+        step_zyx=tuple(float(mapping[2 - axis, target]) for axis, target in enumerate(order)))

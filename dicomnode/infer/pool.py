@@ -1,0 +1,342 @@
+"""The warm models: one child process per bundle, the least recently used one ends first.
+
+No torch here, not even indirectly: a CUDA crash in a child never reaches the worker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomnode.domain.model import ModelFile
+from dicomnode.domain.volume import Volume
+from dicomnode.errors import ModelChanged, ModelFailed, ModelMissing, ModelRefused
+from dicomnode.infer import wire
+from dicomnode.infer.digest import BundleCopy, bundle_digest, copy_bundle
+from dicomnode.infer.process import ChildProcess
+
+Progress = Callable[[float], None]
+CONFIG_SUFFIXES: Final = (".json", ".yaml", ".yml")
+WEIGHT_SUFFIXES: Final = (".pt", ".pth", ".ckpt")
+LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
+SANDBOX_TIMEOUT_S: Final = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RawOutput:
+    """What a bundle gave, on the source grid.
+
+    Parameters
+    ----------
+    labels_zyx:
+        uint8 or uint16, in the order of the stack's planes.
+    seconds:
+        Per stage: ``load`` (0 when warm), ``transfer``, ``preprocess``, ``inference``, ``postprocess``, ``total``.
+    peak_mb:
+        Largest resident memory of the child during this run.
+    notes:
+        Fallbacks that were taken.
+    """
+
+    labels_zyx: NDArray[np.uint8] | NDArray[np.uint16] | None
+    seconds: Mapping[str, float]
+    peak_mb: float
+    device: str
+    notes: tuple[str, ...] = ()
+    boxes: list[Mapping[str, Any]] | None = None
+    probabilities: Mapping[int, NDArray[np.float32]] | None = None
+
+
+@dataclass(slots=True)
+class _Warm:
+    child: ChildProcess
+    device: str
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Pool:
+    """Runs models; keeps at most ``warm`` of them loaded.
+
+    Parameters
+    ----------
+    models_dir:
+        Where bundles lie.
+    device:
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads:
+        Threads per child; 0 is as many as the machine has.
+    on_progress:
+        Called with the model's name and the fraction of its windows that are done.
+    """
+
+    def __init__(self, models_dir: Path, *, device: str = "auto", threads: int = 0, warm: int = 2,
+                 on_progress: Callable[[str, float], None] | None = None) -> None:
+        self._models_dir, self._device, self._max_warm = models_dir, device, max(1, warm)
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._on_progress = on_progress
+        self._warm: OrderedDict[str, _Warm] = OrderedDict()
+        self._guard = threading.Lock()
+        # Children die with the thread that started them (PR_SET_PDEATHSIG): this one lives as long as the pool.
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="infer-start")
+
+    def verify(self, model: ModelFile) -> None:
+        """Check that the bundle is there and is the pinned one.
+
+        Raises
+        ------
+        ModelMissing, ModelChanged, ModelRefused
+            Nothing of the bundle was parsed.
+        """
+        _check_supported(model)
+        folder = self._folder(model)
+        try:
+            found = bundle_digest(folder)
+        except OSError as error:
+            raise _unreadable(model, error) from error
+        _check_digest(model, folder, found)
+
+    def prepare(self, model: ModelFile) -> float:
+        """Load a bundle ahead of its first study; return the seconds it took (0 when warm)."""
+        _check_supported(model)
+        return self._loaded(model, time.monotonic() + model.runtime.time_limit_s, None)[1]
+
+    def run(self, model: ModelFile, volumes: Mapping[str, Volume], *, progress: Progress | None = None,
+            cancelled: threading.Event | None = None) -> RawOutput:
+        """Run a model on the volumes of its roles.
+
+        Raises
+        ------
+        ModelMissing, ModelChanged, ModelRefused, ModelFailed
+            Trying again cannot help.
+        ModelTimeout, ModelProcessDied, GpuOutOfMemory
+            The child is gone; the next call starts a new one.
+        ClaimLost
+            If ``cancelled`` was set meanwhile; the child was killed.
+        """
+        _check_supported(model)
+        start = time.monotonic()
+        deadline_s = start + model.runtime.time_limit_s
+        entry, load_s = self._loaded(model, deadline_s, cancelled)
+        request = _Request(model, volumes)
+        try:
+            with entry.lock:
+                entry.child.forget_peak()
+                answer = entry.child.ask(
+                    request.message(), request.fds, deadline_s=deadline_s, time_limit_s=model.runtime.time_limit_s,
+                    memory_limit_mb=model.runtime.memory_limit_mb, progress=self._tell(model, progress),
+                    cancelled=cancelled)
+            labels = request.labels()
+        finally:
+            request.close()
+        _check_labels(model, labels)
+        seconds = {"load": load_s, "transfer": request.seconds, **answer["seconds"], "total": time.monotonic() - start}
+        return RawOutput(labels_zyx=labels, seconds=seconds, peak_mb=float(answer["peak_mb"]),
+                         device=str(answer["device"]), notes=tuple(answer["notes"]))
+
+    def close(self) -> None:
+        """End every child."""
+        with self._guard:
+            for entry in self._warm.values():
+                entry.child.close()
+            self._warm.clear()
+        self._starter.shutdown()
+
+    def __enter__(self) -> Pool:
+        """Return the pool itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every child."""
+        self.close()
+
+    def _tell(self, model: ModelFile, progress: Progress | None) -> Progress:
+        def tell(fraction: float) -> None:
+            if progress:
+                progress(fraction)
+            if self._on_progress:
+                self._on_progress(model.name, fraction)
+        return tell
+
+    def _loaded(self, model: ModelFile, deadline_s: float, cancelled: threading.Event | None) -> tuple[_Warm, float]:
+        key = _key(model)
+        with self._guard:
+            entry = self._warm.get(key)
+            if entry is not None and entry.child.alive:
+                self._warm.move_to_end(key)
+                return entry, 0.0
+            self._forget(key)
+            start = time.monotonic()
+            entry = self._start(model, deadline_s, cancelled)
+            self._warm[key] = entry
+            while len(self._warm) > self._max_warm:
+                self._forget(next(iter(self._warm)))
+            return entry, time.monotonic() - start
+
+    def _forget(self, key: str) -> None:
+        entry = self._warm.pop(key, None)
+        if entry is not None:
+            entry.child.close()
+
+    def _start(self, model: ModelFile, deadline_s: float, cancelled: threading.Event | None) -> _Warm:
+        folder = self._folder(model)
+        child = self._starter.submit(ChildProcess, model.name, device=self._device, threads=self._threads).result()
+        try:
+            copy = _copy(model, folder)
+            try:
+                answer = child.ask(
+                    {"do": "load", "files": list(copy.memory), "overrides": dict(model.runtime.overrides),
+                     "device": self._device, "threads": self._threads,
+                     "memory_limit_mb": model.runtime.memory_limit_mb},
+                    list(copy.memory.values()), deadline_s=deadline_s, time_limit_s=model.runtime.time_limit_s,
+                    memory_limit_mb=model.runtime.memory_limit_mb, cancelled=cancelled)
+            finally:
+                copy.close()
+        except BaseException:
+            child.kill()
+            raise
+        return _Warm(child=child, device=str(answer["device"]))
+
+    def _folder(self, model: ModelFile) -> Path:
+        folder = self._models_dir / model.bundle
+        if not folder.is_dir():
+            msg = f"model {model.name}: no bundle at {folder}; put it there, or correct bundle in its model file"
+            raise ModelMissing(msg)
+        return folder
+
+
+class _Request:
+    """Volumes in shared memory, and the memory into which the labels will be written."""
+
+    def __init__(self, model: ModelFile, volumes: Mapping[str, Volume]) -> None:
+        start = time.monotonic()
+        self._model = model
+        self._channels = _channels(model, volumes)
+        stack = self._channels[0].stack
+        self._shape = stack.shape_zyx
+        self._affine = stack.affine_lps_mm
+        highest = max((label.value for label in model.labels), default=1)
+        self._dtype = "uint8" if highest <= np.iinfo(np.uint8).max else "uint16"
+        self.fds = [wire.share(volume.values_zyx) for volume in self._channels]
+        self.fds.append(wire.allocate(int(np.prod(self._shape)) * np.dtype(self._dtype).itemsize))
+        self.seconds = time.monotonic() - start
+
+    def message(self) -> dict[str, object]:
+        """Return the request as JSON data: no patient data, only geometry and settings."""
+        runtime = self._model.runtime
+        return {
+            "do": "run", "shape": list(self._shape), "out_dtype": self._dtype,
+            "affine_ras_mm": affine_ras_mm(self._affine).tolist(),
+            "inputs": [{"dtype": str(volume.values_zyx.dtype)} for volume in self._channels],
+            "settings": {"precision": runtime.precision, "fast_resample": runtime.fast_resample,
+                         "clamp_roi": runtime.clamp_roi, "sw_batch_size": runtime.sw_batch_size},
+        }
+
+    def labels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Return the labels without copying them."""
+        return wire.view(self.fds[-1], self._dtype, self._shape)
+
+    def close(self) -> None:
+        """Give the memory back; arrays that still map it keep it alive."""
+        for fd in self.fds:
+            os.close(fd)
+        self.fds.clear()
+
+
+def affine_ras_mm(affine_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn (slice, row, column) → LPS into (column, row, slice) → RAS, rounded to float32 as NIfTI stores it."""
+    swapped = (LPS_TO_RAS @ affine_lps_mm)[:, [2, 1, 0, 3]]
+    return np.asarray(swapped.astype(np.float32), dtype=np.float64)
+
+
+def sandbox_report() -> dict[str, str]:
+    """Return what this machine's kernel grants a child; keys as ``dicomnode.infer.sandbox.enter``."""
+    command = [sys.executable, "-m", "dicomnode.infer.sandbox"]
+    package_parent = str(Path(__file__).resolve().parents[2])
+    try:
+        done = subprocess.run(command, env={"PYTHONPATH": package_parent}, cwd="/",  # noqa: S603 - our own module
+                              capture_output=True, timeout=SANDBOX_TIMEOUT_S, check=True)
+        report: dict[str, str] = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return {"sandbox": f"not available: {error}"}
+    return report
+
+
+def _key(model: ModelFile) -> str:
+    return f"{model.bundle}|{model.digest}|{json.dumps(dict(model.runtime.overrides), sort_keys=True, default=str)}"
+
+
+def _check_supported(model: ModelFile) -> None:
+    if model.trust != "pieces":
+        msg = f"model {model.name}: trust = {model.trust!r}: this version runs bundles by their pieces only " \
+            "(trust = \"pieces\"); a bundle that needs its own scripts cannot be run"
+        raise ModelRefused(msg)
+    if model.task != "segmentation":
+        msg = f"model {model.name}: task = {model.task!r}: this version runs segmentation only"
+        raise ModelRefused(msg)
+
+
+def _wanted(path: str) -> bool:
+    return path.startswith("configs/") and path.endswith(CONFIG_SUFFIXES) \
+        or path.startswith("models/") and path.endswith(WEIGHT_SUFFIXES)
+
+
+def _copy(model: ModelFile, folder: Path) -> BundleCopy:
+    try:
+        copy = copy_bundle(folder, _wanted)
+    except OSError as error:
+        raise _unreadable(model, error) from error
+    try:
+        _check_digest(model, folder, copy.digest)
+    except ModelChanged:
+        copy.close()
+        raise
+    return copy
+
+
+def _unreadable(model: ModelFile, error: OSError) -> ModelMissing:
+    return ModelMissing(f"model {model.name}: its bundle cannot be read: {error}")
+
+
+def _check_digest(model: ModelFile, folder: Path, found: str) -> None:
+    if found != model.digest:
+        msg = f"model {model.name}: bundle {folder} has digest {found}, its model file pins {model.digest}; " \
+            "nothing of it was loaded. Restore the bundle, or pin the new digest after validating it"
+        raise ModelChanged(msg)
+
+
+def _channels(model: ModelFile, volumes: Mapping[str, Volume]) -> list[Volume]:
+    missing = [role.role for role in model.inputs if role.role not in volumes]
+    if missing:
+        msg = f"model {model.name}: no volume for the input {', '.join(missing)}"
+        raise ModelFailed(msg)
+    channels = [volumes[role.role] for role in model.inputs]
+    first = channels[0].stack
+    for role, volume in zip(model.inputs, channels, strict=True):
+        same = volume.stack.shape_zyx == first.shape_zyx \
+            and np.allclose(volume.stack.affine_lps_mm, first.affine_lps_mm, atol=1e-2)
+        if not same:
+            msg = f"model {model.name}: input {role.role} lies on another grid than {model.inputs[0].role}: " \
+                f"{volume.stack.shape_zyx} against {first.shape_zyx}; several inputs must share one grid"
+            raise ModelFailed(msg)
+    return channels
+
+
+def _check_labels(model: ModelFile, labels: NDArray[Any]) -> None:
+    present = np.flatnonzero(np.bincount(labels.ravel()))
+    unknown = sorted(set(present.tolist()) - {0} - {label.value for label in model.labels})
+    if unknown:
+        msg = f"model {model.name}: its mask holds the values {unknown}, which no [[labels]] of the model file names"
+        raise ModelFailed(msg)

@@ -1,0 +1,140 @@
+"""One segmentation: the bundle's own path, or the fast path where the model file allows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dicomnode.errors import ModelFailed
+from dicomnode.infer import grid as grids
+from dicomnode.infer import resample, standard, windows
+from dicomnode.infer.bundle import Bundle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to run: the model file's ``[runtime]``, as far as it concerns a segmentation."""
+
+    precision: str = "float32"
+    fast_resample: bool = False
+    clamp_roi: bool = False
+    sw_batch_size: int | None = None
+
+    @staticmethod
+    def of(message: Mapping[str, Any]) -> Settings:
+        """Read the parent's message."""
+        return Settings(precision=message["precision"], fast_resample=message["fast_resample"],
+                        clamp_roi=message["clamp_roi"], sw_batch_size=message["sw_batch_size"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What was done; the labels are in the array that the caller gave."""
+
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+    highest: int
+
+
+def segment(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: NDArray[np.float64],
+            settings: Settings, *, out_zyx: NDArray[Any], progress: Callable[[float], None]) -> Outcome:
+    """Segment one volume and write its labels into ``out_zyx``.
+
+    Parameters
+    ----------
+    channels_zyx:
+        One array per input role, all on the same grid, in slice, row, column order.
+    affine_ras_mm:
+        Index (column, row, slice) → RAS millimetres.
+
+    Raises
+    ------
+    ModelFailed
+        If the bundle's transforms or network raise, or give something else than labels.
+    """
+    notes: list[str] = []
+    try:
+        if settings.fast_resample:
+            try:
+                return _fast(bundle, channels_zyx, affine_ras_mm, settings, out_zyx, progress)
+            except grids.NotFast as reason:
+                notes.append(f"fast_resample not used: {reason}")
+        outcome = _standard(bundle, channels_zyx, affine_ras_mm, settings, out_zyx, progress)
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        cause = error.__cause__ or error
+        msg = f"the bundle raised {type(cause).__name__}: {str(cause)[:500]}"
+        raise ModelFailed(msg) from error
+    return Outcome(seconds=outcome.seconds, notes=(*notes, *outcome.notes), highest=outcome.highest)
+
+
+def _standard(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: NDArray[np.float64],
+              settings: Settings, out_zyx: NDArray[Any], progress: Callable[[float], None]) -> Outcome:
+    clock = _Clock()
+    image = standard.loaded_image(channels_zyx, affine_ras_mm)
+    data = standard.preprocess(bundle, image)
+    del image
+    clock.lap("preprocess")
+    output, notes = _infer(bundle, data[bundle.image_key][None], settings, progress)
+    clock.lap("inference")
+    labels = standard.labels_zyx(standard.postprocess(bundle, data, output), out_zyx.shape)
+    if int(labels.max()) > np.iinfo(out_zyx.dtype).max:
+        msg = f"the bundle gives the label {int(labels.max())}; the model file names none above {np.iinfo(out_zyx.dtype).max}"
+        raise ModelFailed(msg)
+    np.copyto(out_zyx, labels, casting="unsafe")
+    clock.lap("postprocess")
+    return Outcome(seconds=clock.seconds, notes=notes, highest=int(labels.max()))
+
+
+def _fast(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: NDArray[np.float64],
+          settings: Settings, out_zyx: NDArray[Any], progress: Callable[[float], None]) -> Outcome:
+    clock = _Clock()
+    plan = grids.plan(bundle)
+    target = grids.target_grid(plan.spatial, bundle.image_key, affine_ras_mm, channels_zyx[0].shape)
+    values = torch.stack([resample.resample(channel, target) for channel in channels_zyx])
+    image = standard.as_meta(values, target.affine_ras_mm, values.shape[1:])
+    data = plan.pointwise({bundle.image_key: image})
+    clock.lap("preprocess")
+    output, notes = _infer(bundle, data[bundle.image_key][None], settings, progress)
+    clock.lap("inference")
+    highest = _put_back(bundle, plan, target, output, out_zyx)
+    clock.lap("postprocess")
+    return Outcome(seconds=clock.seconds, notes=notes, highest=highest)
+
+
+def _put_back(bundle: Bundle, plan: grids.Plan, target: grids.TargetGrid, output: torch.Tensor,
+              out_zyx: NDArray[Any]) -> int:
+    scores: Any = output[0]
+    for step in plan.activation:
+        scores = step({bundle.pred_key: scores})[bundle.pred_key]
+    scores = torch.as_tensor(scores).as_subclass(torch.Tensor)
+    if plan.argmax_first:
+        resample.put_back_labels(resample.largest(scores.float().cpu()).to(torch.int32), target, out_zyx)
+    else:
+        resample.put_back_argmax(scores, target, out_zyx)
+    return int(scores.shape[0]) - 1
+
+
+def _infer(bundle: Bundle, image: torch.Tensor, settings: Settings,
+           progress: Callable[[float], None]) -> tuple[torch.Tensor, tuple[str, ...]]:
+    roi = windows.clamped_roi(bundle.inferer, tuple(image.shape[2:]), bundle.divisor) if settings.clamp_roi else None
+    return windows.infer(bundle, image, precision=windows.Precision.of(settings.precision, bundle.device), roi=roi,
+                         window_batch=settings.sw_batch_size, progress=progress)
+
+
+class _Clock:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._last
+        self._last = now
