@@ -1,0 +1,208 @@
+"""The receiver's listening side: accept, negotiate, one thread per association, stop without losing an answer."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pynetdicom import _config as pynetdicom_config
+from pynetdicom.presentation import PresentationContext
+
+from dicomnode import logs
+from dicomnode.domain.node import NodeSettings, Peer, ReceiveSettings
+from dicomnode.errors import ConfigError, SpoolError
+from dicomnode.receive.admit import LOCAL_LIMIT_EXCEEDED, RefusedAssociation, admit_association
+from dicomnode.receive.association import Association
+from dicomnode.receive.negotiate import Request, accept, offered_contexts, read_request
+from dicomnode.receive.stores import ArrivalSpool, Place
+from dicomnode.receive.syntaxes import decodable_transfer_syntaxes
+from dicomnode.receive.wire import (
+    INVALID_PARAMETER,
+    NOT_SPECIFIED,
+    AssociationOver,
+    ProtocolError,
+    Released,
+    Stopping,
+    Wire,
+)
+
+BACKLOG: Final = 128
+LOOK_AT_STOP_S: Final = 0.25
+LAST_WORDS_S: Final = 20.0
+"""On stop, a message under way may take this long to finish; a 500 MB object at 1 Gbit/s takes 5 s."""
+SPARE_CONNECTIONS: Final = 32
+"""Connections over max_associations that are still read, so that they get an A-ASSOCIATE-RJ and not a closed door."""
+ALL_PEERS: Final = "*"
+
+_log = logs.get("receive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scp:
+    """What every association of this process shares."""
+
+    node: NodeSettings
+    receive: ReceiveSettings
+    peers: Mapping[str, Peer]
+    spool: ArrivalSpool
+    offered: list[PresentationContext]
+    stop: threading.Event
+    notify: Callable[[], None]
+
+
+def serve(settings: NodeSettings, receive: ReceiveSettings, peers: Mapping[str, Peer], spool: ArrivalSpool, *,
+          stop: threading.Event, notify: Callable[[], None], ready: Callable[[], None]) -> None:
+    """Every image answered with 0x0000 is durable; returns after ``stop`` when no message is under way.
+
+    Several processes may serve one port (``processes`` above 1); limits per peer hold across them.
+
+    Parameters
+    ----------
+    notify:
+        Called when something new is durable; must not block.
+    ready:
+        Called once the port is open.
+
+    Raises
+    ------
+    ConfigError
+        The address or port cannot be bound.
+    """
+    pynetdicom_config.LOG_HANDLER_LEVEL = "none"
+    offered = offered_contexts(receive.sop_classes, decodable_transfer_syntaxes())
+    scp = Scp(node=settings, receive=receive, peers=peers, spool=spool, offered=offered, stop=stop, notify=notify)
+    threads: set[threading.Thread] = set()
+    with _listen(settings, receive) as listener:
+        ready()
+        while not stop.is_set():
+            _accept_one(listener, scp, threads)
+    for thread in threads:
+        thread.join(LAST_WORDS_S)
+
+
+def _listen(settings: NodeSettings, receive: ReceiveSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if receive.processes > 1:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((settings.bind, settings.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"[node] bind = {settings.bind!r}, port = {settings.port}: {error.strerror or error}; "
+                          "choose an address of this machine and a free port") from error
+    listener.settimeout(LOOK_AT_STOP_S)
+    return listener
+
+
+def _accept_one(listener: socket.socket, scp: Scp, threads: set[threading.Thread]) -> None:
+    try:
+        connection, address = listener.accept()
+    except TimeoutError:
+        return
+    except OSError as error:  # too many open files, or the peer is gone before we looked
+        _log.warning("connection_not_accepted", reason=str(error))
+        scp.stop.wait(LOOK_AT_STOP_S)
+        return
+    threads.difference_update([thread for thread in threads if not thread.is_alive()])
+    if len(threads) >= scp.receive.max_associations + SPARE_CONNECTIONS:
+        connection.close()
+        _log.warning("connection_closed", address=address[0], reason="too many connections")
+        return
+    thread = threading.Thread(target=_converse, args=(scp, connection, address[0]), name="association", daemon=True)
+    threads.add(thread)
+    thread.start()
+
+
+def _converse(scp: Scp, connection: socket.socket, address: str) -> None:
+    """The event edge: whatever happens in one association ends here and is written down."""
+    with connection:
+        try:
+            wire = Wire(connection, max_pdu_bytes=scp.receive.max_pdu_bytes,
+                        silence_s=scp.receive.idle_timeout_s, stop=scp.stop)
+            _associate(scp, wire, address)
+        except AssociationOver as over:
+            _log.info("connection_ended", address=address, reason=str(over))
+        except Exception:
+            _log.exception("association_failed", address=address)
+
+
+def _associate(scp: Scp, wire: Wire, address: str) -> None:
+    try:
+        request = _read_request(wire)
+        peer = admit_association(request, address, ae_title=scp.node.ae_title, peers=scp.peers,
+                                 unknown_peers=scp.receive.unknown_peers)
+        places = _take_places(scp, request.calling)
+    except RefusedAssociation as refused:
+        _log.warning("association_refused", address=address, reason=str(refused), answer=refused.answer)
+        wire.reject(*refused.answer)
+        wire.wait_for_hang_up()
+        return
+    except ProtocolError as error:
+        wire.abort(error.reason)
+        raise
+    try:
+        _serve_association(scp, wire, request, peer_known=peer is not None, address=address)
+    finally:
+        for place in places:
+            place.release()
+
+
+def _read_request(wire: Wire) -> Request:
+    pdu = wire.associate_request()
+    try:
+        return read_request(pdu)
+    except Exception as error:
+        raise ProtocolError(f"A-ASSOCIATE-RQ cannot be read: {error}", INVALID_PARAMETER) from error
+
+
+def _take_places(scp: Scp, calling: str) -> list[Place]:
+    """A place among all associations and one among the peer's; limits hold across processes."""
+    places: list[Place] = []
+    try:
+        for name, limit, key in ((ALL_PEERS, scp.receive.max_associations, "max_associations"),
+                                 (calling, scp.receive.max_associations_per_peer, "max_associations_per_peer")):
+            place = scp.spool.take_slot(name, limit)
+            if place is None:
+                raise RefusedAssociation(f"{calling!r} would pass {key} = {limit}", LOCAL_LIMIT_EXCEEDED)
+            places.append(place)
+    except (RefusedAssociation, SpoolError) as error:
+        for place in places:
+            place.release()
+        if isinstance(error, SpoolError):
+            raise RefusedAssociation(error.reason, LOCAL_LIMIT_EXCEEDED) from error
+        raise
+    return places
+
+
+def _serve_association(scp: Scp, wire: Wire, request: Request, *, peer_known: bool, address: str) -> None:
+    answer, contexts = accept(request, scp.offered, max_pdu_bytes=scp.receive.max_pdu_bytes)
+    wire.peer_max_pdu_bytes = request.max_pdu_bytes
+    wire.send(answer)
+    association = Association(
+        wire, contexts, calling=request.calling, called=request.called, peer_known=peer_known,
+        settings=scp.receive, spool=scp.spool, notify=scp.notify)
+    reason = "failed"
+    try:
+        association.serve()
+    except Released:
+        reason = "released"
+        wire.release()
+    except ProtocolError as error:
+        reason = str(error)
+        wire.abort(error.reason)
+    except Stopping as over:
+        reason = str(over)
+        wire.abort(NOT_SPECIFIED)
+    except AssociationOver as over:
+        reason = str(over)
+    finally:
+        scp.notify()
+        _log.info("association_ended", calling=request.calling, address=address, stored=association.stored,
+                  refused=association.refusals.summary(), reason=reason)
+    wire.wait_for_hang_up()

@@ -1,0 +1,38 @@
+"""Transfer syntaxes that this installation can decode, and therefore offers (PS3.5 Section 10)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydicom.pixels import get_decoder
+
+EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
+IMPLICIT_LE: Final = "1.2.840.10008.1.2"
+DEFLATED_LE: Final = "1.2.840.10008.1.2.1.99"
+
+UNCOMPRESSED: Final = (EXPLICIT_LE, IMPLICIT_LE, DEFLATED_LE)
+COMPRESSED: Final = (
+    "1.2.840.10008.1.2.4.70",  # JPEG Lossless, first-order prediction: what CT archives hold
+    "1.2.840.10008.1.2.4.57",  # JPEG Lossless
+    "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000 Lossless Only
+    "1.2.840.10008.1.2.4.201",  # High-Throughput JPEG 2000 Lossless Only
+    "1.2.840.10008.1.2.4.202",  # High-Throughput JPEG 2000 with RPCL, Lossless Only
+    "1.2.840.10008.1.2.5",  # RLE Lossless
+    "1.2.840.10008.1.2.4.50",  # JPEG Baseline 8 bit
+    "1.2.840.10008.1.2.4.51",  # JPEG Extended 12 bit
+    "1.2.840.10008.1.2.4.81",  # JPEG-LS Near-lossless
+    "1.2.840.10008.1.2.4.91",  # JPEG 2000
+    "1.2.840.10008.1.2.4.203",  # High-Throughput JPEG 2000
+)
+"""Lossless before lossy: of several offered in one context, the first in this order is accepted."""
+
+
+def decodable_transfer_syntaxes() -> tuple[str, ...]:
+    """Every little-endian syntax whose decoder is installed, in the order of preference.
+
+    Notes
+    -----
+    Big Endian is retired and not offered: a sender must then convert, and it always can (PS3.5 Section 10.1).
+    """
+    return (*UNCOMPRESSED, *(uid for uid in COMPRESSED if get_decoder(uid).is_available))

@@ -1,0 +1,241 @@
+"""The DICOM upper layer on one accepted connection: PDUs in, fragments out (PS3.8 Section 9.3).
+
+Notes
+-----
+pynetdicom reads 4096 bytes at a time into a queue that another thread polls; that costs half of a sender's time.
+Here one thread reads whole PDUs into one buffer and hands out views of it. TCP_QUICKACK is asked for again at each
+read: a sender with Nagle's algorithm on waits for our acknowledgement before it sends the end of a PDU, and the
+kernel would hold that back for 40 ms.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from struct import Struct
+from typing import Final
+
+ASSOCIATE_RQ: Final = 0x01
+DATA_TF: Final = 0x04
+RELEASE_RQ: Final = 0x05
+RELEASE_RP: Final = 0x06
+ABORT: Final = 0x07
+
+COMMAND: Final = 0x01
+LAST: Final = 0x02
+
+NOT_SPECIFIED: Final = 0
+UNRECOGNIZED_PDU: Final = 1
+UNEXPECTED_PDU: Final = 2
+INVALID_PARAMETER: Final = 6
+"""Reasons of an A-ABORT by the service provider (PS3.8 Table 9-26)."""
+
+BUFFER_BYTES: Final = 1 << 18
+MOST_ASSOCIATE_BYTES: Final = 1 << 20
+"""An A-ASSOCIATE-RQ with all 128 presentation contexts stays below 100 kB."""
+SHORT_PDU_BYTES: Final = 4
+SMALLEST_PDU_BYTES: Final = 128
+"""A peer's announced maximum below this would leave no room for a command; it is then ignored."""
+TICK_S: Final = 0.25
+
+_PDU: Final = Struct(">BxI")
+_PDV: Final = Struct(">IBB")
+_PDU_PDV: Final = Struct(">BxIIBB")
+_TIMEVAL: Final = Struct("@ll")
+_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux only
+
+
+class AssociationOver(Exception):
+    """Nothing more will be read; the message says why."""
+
+
+class Released(AssociationOver):
+    """The peer asked for release at a message boundary."""
+
+
+class PeerGone(AssociationOver):
+    """The peer aborted, hung up or fell silent."""
+
+
+class Stopping(AssociationOver):
+    """This process was asked to stop, and no message is under way."""
+
+
+class ProtocolError(AssociationOver):
+    """The peer broke PS3.8; ``reason`` goes into our A-ABORT."""
+
+    def __init__(self, message: str, reason: int) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Wire:
+    """One connection.
+
+    Parameters
+    ----------
+    max_pdu_bytes:
+        The maximum length that we announce; longer P-DATA-TF PDUs are a protocol error. 0: any length.
+    silence_s:
+        The peer may not send for at most this long.
+    stop:
+        Set: between two messages, ``next_fragment`` raises Stopping.
+    """
+
+    def __init__(self, connection: socket.socket, *, max_pdu_bytes: int, silence_s: float,
+                 stop: threading.Event) -> None:
+        self.at_boundary = True
+        self.peer_max_pdu_bytes = 0
+        self._connection = connection
+        self._max_pdu_bytes = max_pdu_bytes or 0xFFFFFFFF
+        self._silent_ticks = max(1, round(silence_s / TICK_S))
+        self._stop = stop
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._start = self._end = 0
+        self._pdu_left = self._pdv_left = 0
+        self._context_id = self._control = -1
+        seconds, fraction = divmod(TICK_S, 1)
+        connection.setblocking(True)  # noqa: FBT003  the name of the standard library's only parameter
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(seconds), int(fraction * 1e6)))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(int(silence_s) or 1, 0))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    # reading
+
+    def associate_request(self) -> bytes:
+        """The whole A-ASSOCIATE-RQ PDU, its head included; nothing else may come first."""
+        kind, length = self._pdu_head()
+        if kind != ASSOCIATE_RQ:
+            raise ProtocolError(f"PDU type {kind:#04x} before A-ASSOCIATE-RQ", UNEXPECTED_PDU)
+        if length > MOST_ASSOCIATE_BYTES:
+            raise ProtocolError(f"A-ASSOCIATE-RQ of {length} bytes", INVALID_PARAMETER)
+        return _PDU.pack(kind, length) + self._copy(length)
+
+    def next_fragment(self) -> tuple[int, int, memoryview]:
+        """Context id, control header and bytes of the next piece of a PDV; the bytes live until the next call.
+
+        The LAST bit stands only on the final piece of a PDV that carries it.
+        """
+        left = self._pdv_left or self._open_pdv()
+        size = min(left, BUFFER_BYTES)
+        if self._end - self._start < size:
+            self._fill(size)
+        view = self._buffer[self._start:self._start + size]
+        self._start += size
+        self._pdv_left = left - size
+        return self._context_id, self._control if size == left else self._control & ~LAST, view
+
+    def _open_pdv(self) -> int:
+        while not self._pdu_left:
+            self._open_data_pdu()
+        if self._pdu_left < _PDV.size:
+            raise ProtocolError(f"{self._pdu_left} bytes left in a PDU for a PDV header", INVALID_PARAMETER)
+        self._fill(_PDV.size)
+        length, self._context_id, self._control = _PDV.unpack_from(self._buffer, self._start)
+        self._start += _PDV.size
+        if length < 2 or length + 4 > self._pdu_left:  # noqa: PLR2004  context id and control header are counted
+            raise ProtocolError(f"PDV of {length} bytes in a PDU with {self._pdu_left} left", INVALID_PARAMETER)
+        self._pdu_left -= length + 4
+        return int(length) - 2
+
+    def _open_data_pdu(self) -> None:
+        kind, length = self._pdu_head()
+        if kind == DATA_TF:
+            if length > self._max_pdu_bytes:
+                raise ProtocolError(f"P-DATA-TF of {length} bytes, announced {self._max_pdu_bytes}", INVALID_PARAMETER)
+            self._pdu_left = length
+            return
+        if kind not in range(ASSOCIATE_RQ, ABORT + 1):
+            raise ProtocolError(f"PDU type {kind:#04x}", UNRECOGNIZED_PDU)
+        if kind == ABORT:
+            raise PeerGone("aborted by the peer")
+        if kind != RELEASE_RQ or length != SHORT_PDU_BYTES or not self.at_boundary:
+            raise ProtocolError(f"PDU type {kind:#04x} during data transfer", UNEXPECTED_PDU)
+        self._copy(length)
+        raise Released("released")
+
+    def _pdu_head(self) -> tuple[int, int]:
+        if self.at_boundary and self._stop.is_set():
+            raise Stopping("the node stops")
+        self._fill(_PDU.size)
+        kind, length = _PDU.unpack_from(self._buffer, self._start)
+        self._start += _PDU.size
+        return kind, length
+
+    def _copy(self, length: int) -> bytes:
+        pieces = []
+        while length:
+            size = min(length, BUFFER_BYTES)
+            self._fill(size)
+            pieces.append(bytes(self._buffer[self._start:self._start + size]))
+            self._start += size
+            length -= size
+        return b"".join(pieces)
+
+    def _fill(self, wanted: int) -> None:
+        """Have at least ``wanted`` bytes in the buffer, reading as many as there are."""
+        have = self._end - self._start
+        if have >= wanted:
+            return
+        if self._start + wanted > BUFFER_BYTES or not have:
+            self._buffer[:have] = bytes(self._buffer[self._start:self._end])
+            self._start, self._end = 0, have
+        while self._end - self._start < wanted:
+            self._end += self._receive()
+
+    def _receive(self) -> int:
+        for _ in range(self._silent_ticks):
+            try:
+                size = self._connection.recv_into(self._buffer[self._end:])
+            except BlockingIOError:
+                if self.at_boundary and self._stop.is_set():
+                    raise Stopping("the node stops") from None
+                continue
+            except OSError as error:
+                raise PeerGone(f"connection lost: {error.strerror}") from error
+            if not size:
+                raise PeerGone("connection closed by the peer without release")
+            if _QUICKACK is not None:
+                self._connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            return size
+        raise PeerGone(f"silent for {self._silent_ticks * TICK_S:g} s")
+
+    # writing
+
+    def send(self, data: bytes) -> None:
+        """Send a whole PDU."""
+        try:
+            self._connection.sendall(data)
+        except OSError as error:
+            raise PeerGone(f"connection lost: {error.strerror}") from error
+
+    def send_command(self, context_id: int, command: bytes) -> None:
+        """Send a command set, in as many PDUs as the peer's announced maximum asks for."""
+        most = self.peer_max_pdu_bytes - _PDV.size
+        if self.peer_max_pdu_bytes < SMALLEST_PDU_BYTES or len(command) <= most:
+            most = len(command)
+        for start in range(0, len(command), most):
+            piece = command[start:start + most]
+            control = COMMAND | (LAST if start + most >= len(command) else 0)
+            self.send(_PDU_PDV.pack(DATA_TF, len(piece) + 6, len(piece) + 2, context_id, control) + piece)
+
+    def release(self) -> None:
+        """Answer A-RELEASE-RQ."""
+        self.send(_PDU.pack(RELEASE_RP, 4) + bytes(4))
+
+    def reject(self, result: int, source: int, reason: int) -> None:
+        """Send A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
+        self.send(_PDU.pack(0x03, 4) + bytes((0, result, source, reason)))
+
+    def abort(self, reason: int) -> None:
+        """Send A-ABORT as the service provider (PS3.8 Table 9-26)."""
+        self.send(_PDU.pack(ABORT, 4) + bytes((0, 0, 2, reason)))
+
+    def wait_for_hang_up(self) -> None:
+        """Read until the peer closes, at most one silence long: closing first could drop our last PDU."""
+        try:
+            while True:
+                self._start = self._end = 0
+                self._receive()
+        except AssociationOver:
+            return
