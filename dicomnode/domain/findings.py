@@ -44,16 +44,20 @@ class Segmentation:
         if self.mask_zyx.shape != self.stack.shape_zyx:
             msg = f"mask has shape {self.mask_zyx.shape}, the stack {self.stack.shape_zyx}"
             raise ValueError(msg)
-        present = set(np.flatnonzero(np.bincount(self.mask_zyx.ravel())).tolist()) - {0}
-        unknown = present - {label.value for label in self.labels}
+        unknown = values_present(self.mask_zyx) - {0} - {label.value for label in self.labels}
         if unknown:
             msg = f"mask holds values {sorted(unknown)} that no label of the model file names"
             raise ValueError(msg)
 
     def present(self) -> tuple[Label, ...]:
         """Return the labels that have at least one voxel, in the model file's order."""
-        counts = np.bincount(self.mask_zyx.ravel(), minlength=1)
-        return tuple(label for label in self.labels if label.value < len(counts) and counts[label.value])
+        present = values_present(self.mask_zyx)
+        return tuple(label for label in self.labels if label.value in present)
+
+
+def values_present(mask_zyx: NDArray[np.uint8] | NDArray[np.uint16]) -> set[int]:
+    """Return the values of a mask; slice by slice, so that counting needs no wide copy of the whole."""
+    return {int(value) for plane in mask_zyx for value in np.flatnonzero(np.bincount(plane.ravel()))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dicomnode.domain.findings import values_present
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.volume import Volume
 from dicomnode.errors import ModelChanged, ModelFailed, ModelMissing, ModelRefused
@@ -44,7 +45,8 @@ class RawOutput:
     labels_zyx:
         uint8 or uint16, in the order of the stack's planes.
     seconds:
-        Per stage: ``load`` (0 when warm), ``transfer``, ``preprocess``, ``inference``, ``postprocess``, ``total``.
+        Per stage: ``load`` (0 when warm), ``preprocess``, ``inference``, ``postprocess``, and ``transfer``, which is
+        the rest of the wall time: copying, messages, checks.
     peak_mb:
         Largest resident memory of the child during this run.
     notes:
@@ -142,7 +144,8 @@ class Pool:
         finally:
             request.close()
         _check_labels(model, labels)
-        seconds = {"load": load_s, "transfer": request.seconds, **answer["seconds"], "total": time.monotonic() - start}
+        stages: dict[str, float] = {"load": load_s, **answer["seconds"]}
+        seconds = {**stages, "transfer": time.monotonic() - start - sum(stages.values())}
         return RawOutput(labels_zyx=labels, seconds=seconds, peak_mb=float(answer["peak_mb"]),
                          device=str(answer["device"]), notes=tuple(answer["notes"]))
 
@@ -221,7 +224,6 @@ class _Request:
     """Volumes in shared memory, and the memory into which the labels will be written."""
 
     def __init__(self, model: ModelFile, volumes: Mapping[str, Volume]) -> None:
-        start = time.monotonic()
         self._model = model
         self._channels = _channels(model, volumes)
         stack = self._channels[0].stack
@@ -231,7 +233,6 @@ class _Request:
         self._dtype = "uint8" if highest <= np.iinfo(np.uint8).max else "uint16"
         self.fds = [wire.share(volume.values_zyx) for volume in self._channels]
         self.fds.append(wire.allocate(int(np.prod(self._shape)) * np.dtype(self._dtype).itemsize))
-        self.seconds = time.monotonic() - start
 
     def message(self) -> dict[str, object]:
         """Return the request as JSON data: no patient data, only geometry and settings."""
@@ -335,8 +336,7 @@ def _channels(model: ModelFile, volumes: Mapping[str, Volume]) -> list[Volume]:
 
 
 def _check_labels(model: ModelFile, labels: NDArray[Any]) -> None:
-    present = np.flatnonzero(np.bincount(labels.ravel()))
-    unknown = sorted(set(present.tolist()) - {0} - {label.value for label in model.labels})
+    unknown = sorted(values_present(labels) - {0} - {label.value for label in model.labels})
     if unknown:
         msg = f"model {model.name}: its mask holds the values {unknown}, which no [[labels]] of the model file names"
         raise ModelFailed(msg)

@@ -1,0 +1,230 @@
+"""From a label map to findings: volumes of structures; place, size and side of each lesion.
+
+Volumes use the true distances between slices; places are patient millimetres (LPS). The definitions of
+diameter and side are those of ``_longest_axis_mm`` and ``_side``: they are said in the report's documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dicomnode.domain.dicom import Code
+from dicomnode.domain.findings import Detection, Measurement, ModelFindings, Organ, Provenance, Segmentation
+from dicomnode.domain.model import Label, ModelFile
+from dicomnode.domain.volume import SliceStack, Volume
+from dicomnode.errors import ModelFailed
+from dicomnode.infer.pool import RawOutput
+
+VOLUME: Final = Code(value="118565006", scheme="SCT", meaning="Volume")  # CID 7472
+ATTENUATION: Final = Code(value="112031", scheme="DCM", meaning="Attenuation Coefficient")
+DIAMETER: Final = Code(value="81827009", scheme="SCT", meaning="Diameter")  # CID 7470
+MILLILITRE: Final = Code(value="ml", scheme="UCUM", meaning="ml")
+HOUNSFIELD: Final = Code(value="[hnsf'U]", scheme="UCUM", meaning="Hounsfield unit")
+MILLIMETRE: Final = Code(value="mm", scheme="UCUM", meaning="mm")
+
+TOUCHING: Final = np.ones((3, 3, 3), dtype=bool)
+"""Voxels that share a face, an edge or a corner belong to one lesion."""
+MIDLINE_MM: Final = 5.0
+"""A lesion nearer to the midline than this has no side."""
+AIR_BELOW_HU: Final = -500
+MOST_LESIONS: Final = int(np.iinfo(np.uint16).max)
+Box = tuple[slice, ...]
+Mask = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Lesion:
+    """One connected component: its box in the volume and its voxels inside the box."""
+
+    label: Label
+    box: Box
+    voxels: NDArray[np.bool_]
+    volume_ml: float
+
+
+def model_findings(
+    model: ModelFile, volume: Volume, output: RawOutput, *, provenance: Provenance,
+    tracking_uid: Callable[[str], str],
+) -> ModelFindings:
+    """Measure what a model found.
+
+    Structures below a label's ``min_ml`` and lesions below its ``min_ml`` or ``min_diameter_mm`` are no
+    findings: they leave the mask too, so that SEG and report say the same.
+
+    Parameters
+    ----------
+    tracking_uid:
+        Gives the UID of a lesion from its name, e.g. ``Nodule 1``; the same name, the same UID.
+
+    Raises
+    ------
+    ModelFailed
+        If the output is no label map on the volume's grid.
+    """
+    if output.labels_zyx is None or output.labels_zyx.shape != volume.stack.shape_zyx:
+        met = None if output.labels_zyx is None else output.labels_zyx.shape
+        msg = f"model {model.name} gave labels of shape {met}; expected is {volume.stack.shape_zyx}"
+        raise ModelFailed(msg)
+    mask: Mask = output.labels_zyx.copy()
+    boxes = ndimage.find_objects(mask)
+    organs = tuple(_organs(model, mask, boxes, volume))
+    lesions, too_small = _lesions(model, mask, boxes, volume.stack)
+    middle = _midline_mm(mask, boxes, model, volume) if lesions else None
+    detections = tuple(_detection(lesion, number, volume.stack, middle, tracking_uid)
+                       for number, lesion in enumerate(lesions, start=1))
+    return ModelFindings(
+        provenance=provenance, stack=volume.stack,
+        segmentation=Segmentation(mask_zyx=mask, stack=volume.stack, labels=model.labels),
+        lesion_zyx=_numbered(lesions, mask.shape) if lesions else None,
+        organs=organs, detections=detections,
+        looked_for=tuple(label for label in model.labels if label.lesion),
+        warnings=_warnings(too_small), seconds=output.seconds)
+
+
+def _organs(model: ModelFile, mask: Mask, boxes: Sequence[Box | None], volume: Volume) -> Iterator[Organ]:
+    for label in model.labels:
+        box = boxes[label.value - 1] if label.value <= len(boxes) else None
+        if label.lesion or box is None:
+            continue
+        inside = mask[box] == label.value
+        millilitres = _volume_ml(inside, box, volume.stack)
+        if millilitres < label.min_ml:
+            mask[box][inside] = 0
+            continue
+        yield Organ(label=label, voxels=int(inside.sum()),
+                    measurements=tuple(_measurements(label, inside, box, volume, millilitres)))
+
+
+def _measurements(label: Label, inside: NDArray[np.bool_], box: Box, volume: Volume,
+                  millilitres: float) -> Iterator[Measurement]:
+    for name in label.measure:
+        if name == "volume_ml":
+            yield Measurement(name=VOLUME, value=millilitres, unit=MILLILITRE)
+        elif name == "mean_hu" and volume.modality == "CT":
+            mean = float(volume.values_zyx[box].mean(where=inside, dtype=np.float64))
+            yield Measurement(name=ATTENUATION, value=mean, unit=HOUNSFIELD)
+        elif name == "diameter_mm":
+            yield Measurement(name=DIAMETER, value=_longest_axis_mm(inside, volume.stack)[0], unit=MILLIMETRE)
+
+
+def _volume_ml(inside: NDArray[np.bool_], box: Box, stack: SliceStack) -> float:
+    per_slice = inside.reshape(inside.shape[0], -1).sum(axis=1)
+    return float(per_slice @ stack.slice_volumes_ml[box[0]])
+
+
+def _lesions(model: ModelFile, mask: Mask, boxes: Sequence[Box | None],
+             stack: SliceStack) -> tuple[list[_Lesion], int]:
+    """Return the lesions, largest first, and how many components were too small; those leave the mask."""
+    kept: list[_Lesion] = []
+    too_small = 0
+    for label in model.labels:
+        box = boxes[label.value - 1] if label.value <= len(boxes) else None
+        if not label.lesion or box is None:
+            continue
+        for lesion in _components(label, mask, box, stack):
+            if lesion.volume_ml >= label.min_ml and _longest_axis_mm(lesion.voxels, stack)[0] >= label.min_diameter_mm:
+                kept.append(lesion)
+            else:
+                mask[lesion.box][lesion.voxels] = 0
+                too_small += 1
+    kept.sort(key=lambda lesion: -lesion.volume_ml)
+    return kept[:MOST_LESIONS], too_small
+
+
+def _components(label: Label, mask: Mask, box: Box, stack: SliceStack) -> Iterator[_Lesion]:
+    numbers, _count = ndimage.label(mask[box] == label.value, structure=TOUCHING)
+    for number, inner in enumerate(ndimage.find_objects(numbers), start=1):
+        whole = tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner, strict=True))
+        voxels = numbers[inner] == number
+        yield _Lesion(label=label, box=whole, voxels=voxels, volume_ml=_volume_ml(voxels, whole, stack))
+
+
+def _detection(lesion: _Lesion, number: int, stack: SliceStack, middle_mm: float | None,
+               tracking_uid: Callable[[str], str]) -> Detection:
+    origin = np.array([part.start for part in lesion.box], dtype=float)
+    centre = stack.to_lps_mm(np.argwhere(lesion.voxels).mean(axis=0) + origin)
+    diameter, key = _longest_axis_mm(lesion.voxels, stack)
+    rows, columns = (np.flatnonzero(lesion.voxels[key].any(axis=axis)) for axis in (1, 0))
+    row, column = lesion.box[1].start, lesion.box[2].start
+    name = f"{lesion.label.name} {number}"
+    return Detection(
+        label=lesion.label, number=number, centre_lps_mm=(float(centre[0]), float(centre[1]), float(centre[2])),
+        key_slice=int(lesion.box[0].start) + key,
+        box_yx=(int(row + rows[0]), int(column + columns[0]), int(row + rows[-1]), int(column + columns[-1])),
+        diameter_mm=diameter, volume_ml=lesion.volume_ml, tracking_uid=tracking_uid(name), tracking_id=name,
+        side=_side(float(centre[0]), middle_mm))
+
+
+def _longest_axis_mm(voxels: NDArray[np.bool_], stack: SliceStack) -> tuple[float, int]:
+    """Return the long axis on the slice that shows most of the lesion, and that slice's index in ``voxels``.
+
+    The largest distance between voxel centres plus one pixel: a lesion of one pixel is one pixel wide.
+    """
+    key = int(voxels.reshape(voxels.shape[0], -1).sum(axis=1).argmax())
+    plane = voxels[key]
+    edge = plane & ~ndimage.binary_erosion(plane)
+    row_mm, column_mm = stack.planes[0].pixel_spacing_mm
+    points = np.argwhere(edge) * (row_mm, column_mm)
+    longest = max((float(((points - point) ** 2).sum(axis=1).max()) for point in _extreme(points)), default=0.0)
+    return longest ** 0.5 + (row_mm + column_mm) / 2, key
+
+
+def _extreme(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the points that can end the longest axis: the outermost in each of 64 directions."""
+    angles = np.linspace(0, np.pi, 64, endpoint=False)
+    along = points @ np.stack([np.sin(angles), np.cos(angles)])
+    return points[np.unique(np.concatenate([along.argmax(axis=0), along.argmin(axis=0)]))]
+
+
+def _numbered(lesions: Sequence[_Lesion], shape: tuple[int, ...]) -> NDArray[np.uint16]:
+    numbered = np.zeros(shape, dtype=np.uint16)
+    for number, lesion in enumerate(lesions, start=1):
+        numbered[lesion.box][lesion.voxels] = number
+    return numbered
+
+
+def _midline_mm(mask: Mask, boxes: Sequence[Box | None], model: ModelFile, volume: Volume) -> float | None:
+    """Return the patient's middle from left to right: of the measured structures, else of the body.
+
+    Half way between the outermost voxels along the array axis that runs most from right to left; None
+    where no axis runs that way.
+    """
+    affine = volume.stack.affine_lps_mm
+    axis = int(np.abs(affine[0, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax())
+    ends = _structure_ends(boxes, model, axis) or _body_ends(volume, axis)
+    if ends is None:
+        return None
+    centre = (np.array(mask.shape) - 1) / 2
+    first, last = (volume.stack.to_lps_mm([end if i == axis else centre[i] for i in range(3)])[0] for end in ends)
+    return float(first + last) / 2
+
+
+def _structure_ends(boxes: Sequence[Box | None], model: ModelFile, axis: int) -> tuple[int, int] | None:
+    organs = [boxes[label.value - 1] for label in model.labels if not label.lesion and label.value <= len(boxes)]
+    spans = [box[axis] for box in organs if box is not None]
+    return (min(span.start for span in spans), max(span.stop for span in spans) - 1) if spans else None
+
+
+def _body_ends(volume: Volume, axis: int) -> tuple[int, int] | None:
+    values: NDArray[Any] = volume.values_zyx
+    least = AIR_BELOW_HU if volume.modality == "CT" else float(values.mean())
+    others = tuple(i for i in range(3) if i != axis)
+    hit = np.flatnonzero((values > least).any(axis=others))
+    return (int(hit[0]), int(hit[-1])) if hit.size else None
+
+
+def _side(x_lps_mm: float, middle_mm: float | None) -> str:
+    """Return the patient's side: LPS x grows toward the left."""
+    if middle_mm is None or abs(x_lps_mm - middle_mm) < MIDLINE_MM:
+        return ""
+    return "left" if x_lps_mm > middle_mm else "right"
+
+
+def _warnings(too_small: int) -> tuple[str, ...]:
+    return (f"{too_small} components below the smallest size of their label were left out",) if too_small else ()
