@@ -171,7 +171,7 @@ class Association:
 
     def _keep_event(self, context_id: int, context: Context, request: Command) -> None:
         if not self._peer_known:
-            raise NotAuthorized(f"{self._calling!r} is no peer of the configuration: its storage commitment is not kept")
+            raise NotAuthorized(f"{self._calling!r} is no peer of the configuration: its commitment is not kept")
         data = bytearray()
         while self._data_due:
             data += self._next_data(context_id)

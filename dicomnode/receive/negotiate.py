@@ -85,7 +85,8 @@ def accept(request: Request, offered: list[PresentationContext], *, max_pdu_byte
     asked = request.primitive
     roles = {
         item.sop_class_uid: (item.scu_role, item.scp_role)
-        for item in asked.user_information if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
+        for item in asked.user_information
+        if isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid is not None
     }
     results, role_items = negotiate_as_acceptor(asked.presentation_context_definition_list, offered, roles)
     answer = A_ASSOCIATE()
@@ -96,18 +97,19 @@ def accept(request: Request, offered: list[PresentationContext], *, max_pdu_byte
     answer.presentation_context_definition_results_list = results
     answer.user_information = [*_about_us(max_pdu_bytes), *role_items]
     accepted = {
-        int(context.context_id): Context(abstract_syntax=str(context.abstract_syntax),
-                                         transfer_syntax=str(context.transfer_syntax[0]))
-        for context in results if context.result == ACCEPTANCE
+        context.context_id: Context(abstract_syntax=str(context.abstract_syntax),
+                                    transfer_syntax=str(context.transfer_syntax[0]))
+        for context in results if context.result == ACCEPTANCE and context.context_id is not None
     }
     return bytes(A_ASSOCIATE_AC(answer).encode()), accepted
 
 
-def _about_us(max_pdu_bytes: int) -> list[object]:
+def _about_us(max_pdu_bytes: int) -> tuple[
+        MaximumLengthNotification, ImplementationClassUIDNotification, ImplementationVersionNameNotification]:
     length = MaximumLengthNotification()
     length.maximum_length_received = max_pdu_bytes
     class_uid = ImplementationClassUIDNotification()
     class_uid.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    return [length, class_uid, version]
+    return length, class_uid, version

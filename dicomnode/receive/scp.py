@@ -128,7 +128,7 @@ def _converse(scp: Scp, connection: socket.socket, address: str) -> None:
             _associate(scp, wire, address)
         except AssociationOver as over:
             _log.info("connection_ended", address=address, reason=str(over))
-        except Exception:
+        except Exception:  # noqa: BLE001  the one place where a connection may end by surprise
             _log.exception("association_failed", address=address)
 
 
@@ -149,15 +149,14 @@ def _associate(scp: Scp, wire: Wire, address: str) -> None:
     try:
         _serve_association(scp, wire, request, peer_known=peer is not None, address=address)
     finally:
-        for place in places:
-            place.release()
+        _give_back(places)
 
 
 def _read_request(wire: Wire) -> Request:
     pdu = wire.associate_request()
     try:
         return read_request(pdu)
-    except Exception as error:
+    except Exception as error:  # pynetdicom raises whatever its codecs raise: all of it is bad input
         raise ProtocolError(f"A-ASSOCIATE-RQ cannot be read: {error}", INVALID_PARAMETER) from error
 
 
@@ -167,17 +166,26 @@ def _take_places(scp: Scp, calling: str) -> list[Place]:
     try:
         for name, limit, key in ((ALL_PEERS, scp.receive.max_associations, "max_associations"),
                                  (calling, scp.receive.max_associations_per_peer, "max_associations_per_peer")):
-            place = scp.spool.take_slot(name, limit)
-            if place is None:
-                raise RefusedAssociation(f"{calling!r} would pass {key} = {limit}", LOCAL_LIMIT_EXCEEDED)
-            places.append(place)
-    except (RefusedAssociation, SpoolError) as error:
-        for place in places:
-            place.release()
-        if isinstance(error, SpoolError):
-            raise RefusedAssociation(error.reason, LOCAL_LIMIT_EXCEEDED) from error
+            places.append(_take_place(scp.spool, name, limit, key))
+    except RefusedAssociation:
+        _give_back(places)
         raise
     return places
+
+
+def _take_place(spool: ArrivalSpool, name: str, limit: int, key: str) -> Place:
+    try:
+        place = spool.take_slot(name, limit)
+    except SpoolError as error:
+        raise RefusedAssociation(error.reason, LOCAL_LIMIT_EXCEEDED) from error
+    if place is None:
+        raise RefusedAssociation(f"{key} = {limit} associations of {name!r} are open", LOCAL_LIMIT_EXCEEDED)
+    return place
+
+
+def _give_back(places: list[Place]) -> None:
+    for place in places:
+        place.release()
 
 
 def _serve_association(scp: Scp, wire: Wire, request: Request, *, peer_known: bool, address: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 
 EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
 IMPLICIT_LE: Final = "1.2.840.10008.1.2"

@@ -21,6 +21,7 @@ ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
 DELIMITERS: Final = 0xFFFE
 FIRST_DATA_SET_GROUP: Final = 0x0008
+SHORTEST_HEADER_BYTES: Final = 8
 MOST_UID_BYTES: Final = 64
 MOST_DEPTH: Final = 64
 """Sequences within sequences: real objects stay below ten."""
@@ -72,49 +73,49 @@ class Walk:
             raise CannotUnderstand(f"data set ends inside element {_name(self._tag)}: {missing}")
 
     def _walk(self, data: bytes | memoryview, position: int) -> int:
+        """Return where the next element begins, or where the first one that is not all here does."""
         end = len(data)
-        while position + 8 <= end:
-            if self._in_items or self._implicit:
-                group, element, length = _IMPLICIT.unpack_from(data, position)
-                value, vr = position + 8, b"UN"
-            else:
-                group, element, vr, length = _EXPLICIT.unpack_from(data, position)
-                value = position + 8
-                if group == DELIMITERS:
-                    length = _LONG.unpack_from(data, position + 4)[0]
-                elif vr not in SHORT_VRS:
-                    if value + 4 > end:
-                        return position
-                    length = self._long_length(data, value, vr, group << 16 | element)
-                    value += 4
-            self._tag = tag = group << 16 | element
-            if group == DELIMITERS or self._in_items:
+        while position + SHORTEST_HEADER_BYTES <= end:
+            tag, vr, length, value = self._header(data, position)
+            if value > end:
+                break
+            self._tag = tag
+            if tag >> 16 == DELIMITERS or self._in_items:
                 self._delimit(tag, length)
                 position = value if length == UNDEFINED else value + length
             elif length == UNDEFINED:
                 self._enter(vr)
                 position = value
-            elif self._outer or tag not in WANTED:
-                if group < FIRST_DATA_SET_GROUP:
-                    raise CannotUnderstand(f"element {_name(tag)} may not stand in a data set (PS3.5 Section 7.1)")
+            elif tag not in WANTED or self._outer:
                 position = value + length
+            elif length <= MOST_UID_BYTES and value + length > end:
+                break
             else:
-                if length > MOST_UID_BYTES:
-                    raise CannotUnderstand(f"UID {_name(tag)} has {length} bytes; allowed are {MOST_UID_BYTES}")
-                if value + length > end:
-                    return position
                 position = value + length
-                self.uids[tag] = bytes(data[value:position]).rstrip(b"\0 ").decode("ascii", "replace")
+                self._take_uid(tag, data[value:position], length)
         return position
 
-    @staticmethod
-    def _long_length(data: bytes | memoryview, at: int, vr: bytes, tag: int) -> int:
-        if not (vr.isalpha() and vr.isupper()):
-            raise CannotUnderstand(f"element {_name(tag)} has VR {vr!r}; allowed are two capital letters")
-        length: int = _LONG.unpack_from(data, at)[0]
-        if length == UNDEFINED and vr not in UNDEFINED_LENGTH_VRS:
-            raise CannotUnderstand(f"element {_name(tag)} of VR {vr.decode()} has no length")
-        return length
+    def _header(self, data: bytes | memoryview, position: int) -> tuple[int, bytes, int, int]:
+        """Tag, VR, length of the value, and where it begins; beyond the data where the header is not all here."""
+        value = position + SHORTEST_HEADER_BYTES
+        if self._in_items or self._implicit:
+            group, element, length = _IMPLICIT.unpack_from(data, position)
+            vr = b"UN"
+        else:
+            group, element, vr, length = _EXPLICIT.unpack_from(data, position)
+            if group == DELIMITERS:
+                length = _LONG.unpack_from(data, position + 4)[0]
+            elif vr not in SHORT_VRS:
+                value += _LONG.size
+                length = _long_length(data, value, vr, group << 16 | element)
+        if group < FIRST_DATA_SET_GROUP:
+            raise CannotUnderstand(f"element ({group:04X},{element:04X}) may not stand in a data set (PS3.5 7.1)")
+        return group << 16 | element, vr, length, value
+
+    def _take_uid(self, tag: int, value: bytes | memoryview, length: int) -> None:
+        if length > MOST_UID_BYTES:
+            raise CannotUnderstand(f"UID {_name(tag)} has {length} bytes; allowed are {MOST_UID_BYTES}")
+        self.uids[tag] = bytes(value).rstrip(b"\0 ").decode("ascii", "replace")
 
     def _enter(self, vr: bytes) -> None:
         """Go into a value of undefined length: a series of items; UN holds Implicit VR (PS3.5 Section 6.2.2)."""
@@ -175,6 +176,17 @@ def walk_for(transfer_syntax_uid: str, *, most_bytes: int) -> Walk:
     if transfer_syntax_uid == DEFLATED_LE:
         return DeflatedWalk(most_bytes=most_bytes)
     return Walk(implicit=transfer_syntax_uid == IMPLICIT_LE)
+
+
+def _long_length(data: bytes | memoryview, value: int, vr: bytes, tag: int) -> int:
+    if not (vr.isalpha() and vr.isupper()):
+        raise CannotUnderstand(f"element {_name(tag)} has VR {vr!r}; allowed are two capital letters")
+    if value > len(data):
+        return 0
+    length: int = _LONG.unpack_from(data, value - _LONG.size)[0]
+    if length == UNDEFINED and vr not in UNDEFINED_LENGTH_VRS:
+        raise CannotUnderstand(f"element {_name(tag)} of VR {vr.decode()} has no length")
+    return length
 
 
 def _name(tag: int) -> str:

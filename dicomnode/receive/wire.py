@@ -58,7 +58,7 @@ class PeerGone(AssociationOver):
 
 
 class Stopping(AssociationOver):
-    """This process was asked to stop, and no message is under way."""
+    """The process was asked to stop, and no message is under way."""
 
 
 class ProtocolError(AssociationOver):

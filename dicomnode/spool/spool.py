@@ -149,6 +149,17 @@ class Spool:
             make_folder(folder)
         return folder
 
+    def put_result(self, folder: Path, name: str, payload: bytes) -> str:
+        """Write one encoded object into a claim's folder, durably; return its path below ``results``."""
+        path = folder / name
+        with disk_errors(path):
+            write_durably(self.root / "tmp" / uuid.uuid4().hex, path, [payload])
+        return path.relative_to(self.root / "results").as_posix()
+
+    def result_path(self, relative: str) -> Path:
+        """Where a result lies; ``relative`` as in the ledger."""
+        return store.inside(self.root / "results", relative)
+
     def sweep_results(self, keep: Container[str]) -> int:
         """Remove the result folders whose ``"<job>/<token>"`` is not in ``keep``; count them.
 
