@@ -1,0 +1,71 @@
+"""Labels from the node equal those of ``python -m monai.bundle run`` on the same volume, voxel for voxel."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicomnode.domain.model import Runtime
+from dicomnode.domain.volume import Volume
+from dicomnode.infer.pool import Pool, affine_ras_mm
+from tests.builders import affine_lps
+from tests.bundles import blobs, model_file, spleen_form, volume
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        not (importlib.util.find_spec("ignite") and importlib.util.find_spec("fire")),
+        reason="the command needs pytorch-ignite and fire: pip install pytorch-ignite fire"),
+]
+OBLIQUE = affine_lps(spacing_zyx_mm=(3.0, 1.1, 1.3), row=(0.9961946980917455, 0, -0.08715574274765817),
+                     column=(0.007596123493895969, 0.9961946980917455, 0.08682408883346517))
+SAGITTAL = affine_lps(spacing_zyx_mm=(2.37, 1.2, 1.2), row=(0, 1, 0), column=(0, 0, -1))
+NEAREST = [
+    {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+    {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image", "nearest_interp": True,
+     "to_tensor": True},
+]
+FORMS = {
+    "spleen form, axial": ({}, affine_lps(spacing_zyx_mm=(3.0, 1.1, 1.3))),
+    "spleen form, oblique": ({"axcodes": "LPS", "spacing": (1.7, 1.7, 2.3)}, OBLIQUE),
+    "argmax before Invertd, sagittal": ({"postprocessing": NEAREST}, SAGITTAL),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_labels_equal_those_of_the_bundle_command_voxel_for_voxel(form, tmp_path):
+    changes, affine = FORMS[form]
+    folder = spleen_form(tmp_path / "bundle", **changes)
+    image = volume(blobs((24, 56, 60), seed=3), affine)
+    expected = run_by_command(folder, image, tmp_path)
+    with Pool(tmp_path, device="cpu", threads=1) as pool:
+        stock = pool.run(model_file(folder), {"image": image})
+        fast = pool.run(model_file(folder, runtime=Runtime(fast_resample=True)), {"image": image})
+    assert len(np.unique(expected)) == 3, "the comparison needs every label"
+    assert int((stock.labels_zyx != expected).sum()) == 0
+    assert fast.notes == ()
+    assert (fast.labels_zyx != expected).mean() < 1e-4
+
+
+def run_by_command(folder: Path, image: Volume, work: Path) -> np.ndarray:
+    """Save the volume as NIfTI, run the bundle's own command on it, and read what it saved."""
+    import nibabel
+
+    data = work / "data"
+    data.mkdir()
+    nifti = nibabel.Nifti1Image(image.values_zyx.transpose(2, 1, 0), affine_ras_mm(image.stack.affine_lps_mm))
+    nibabel.save(nifti, data / "case.nii.gz")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(folder / "configs" / "inference.json"),
+         "--bundle_root", str(folder), "--dataset_dir", str(data), "--logging_file", "False"],
+        check=True, capture_output=True, env=environment, cwd=work)
+    saved = next((folder / "eval").rglob("*.nii.gz"))
+    return np.asarray(nibabel.load(saved).dataobj).transpose(2, 1, 0).astype(np.uint8)
