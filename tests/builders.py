@@ -212,8 +212,8 @@ def write_series(
 def write_file(path: Path, built: Dataset, *, transfer_syntax: str = ExplicitVRLittleEndian) -> Path:
     """Write one data set as a PS3.10 file; the data set itself is not changed."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = built.get("SOPClassUID", CTImageStorage)
-    meta.MediaStorageSOPInstanceUID = built.get("SOPInstanceUID", "1.2.3")
+    meta.MediaStorageSOPClassUID = built.get("SOPClassUID") or CTImageStorage
+    meta.MediaStorageSOPInstanceUID = built.get("SOPInstanceUID") or "1.2.3"
     meta.TransferSyntaxUID = ExplicitVRLittleEndian if transfer_syntax not in NATIVE else transfer_syntax
     meta.ImplementationClassUID = IMPLEMENTATION_UID
     copy = Dataset({element.tag: element for element in built})

@@ -104,7 +104,7 @@ def _readable(header: Dataset, keyword: str, fallback: str) -> tuple[str, ...]:
         return text_values(header, keyword, fallback=fallback)
     except UnicodeError:
         raw = header.get_item(keyword).value or b""
-        return tuple(raw.decode("ascii", errors="backslashreplace").split("\\"))
+        return tuple(value.decode("ascii", errors="backslashreplace") for value in raw.rstrip(b" \0").split(b"\\"))
 
 
 def _geometry_digest(header: Dataset) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date
 from typing import Final, cast
 
@@ -33,6 +33,7 @@ TIMES: Final = ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime", "Pa
 SEXES: Final = frozenset({"", "M", "F", "O"})
 """Enumerated values of Patient's Sex (0010,0040), and unknown (PS3.3 C.7.1.1)."""
 TIME_PATTERN: Final = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d|60)?(?<=\d{6})(\.\d{1,6})?|[0-5]\d)?")
+AGE_PATTERN: Final = re.compile(r"\d{3}[DWMY]")
 DATE_PATTERN: Final = re.compile(r"(\d{4})[.]?(\d{2})[.]?(\d{2})")
 
 Note = Callable[[str], None]
@@ -65,6 +66,7 @@ def normalise(header: Dataset, *, charset_fallback: str, lenient: bool, note: No
             note(f"{keyword} is absent: left empty")
             _put(header, keyword, "")
     _repair(header, "PatientSex", lambda text: text if text in SEXES else None, note)
+    _repair(header, "PatientAge", lambda text: text if AGE_PATTERN.fullmatch(text) else None, note)
     for keywords, fixed in ((DATES, date_text), (TIMES, time_text)):
         for keyword in keywords:
             _repair(header, keyword, fixed, note)
@@ -108,7 +110,7 @@ def _decode_texts(
                 element = header[tag]
             elif vr in TEXT_VRS and not _is_plain(raw):
                 keyword = keyword_for_tag(tag) if top else ""
-                text = _decoded(header, keyword, raw, terms, fallback, vr=vr, lenient=lenient, note=note)
+                text = _decoded(header, keyword, raw, terms, fallback, lenient=lenient, note=note)
                 _put_tag(header, tag, vr, text)
         if isinstance(element, DataElement) and element.VR == "SQ":
             for item in element.value:
@@ -116,11 +118,10 @@ def _decode_texts(
 
 
 def _decoded(
-    header: Dataset, keyword: str, raw: bytes, terms: Sequence[str], fallback: str, *, vr: str, lenient: bool,
-    note: Note,
+    header: Dataset, keyword: str, raw: bytes, terms: tuple[str, ...], fallback: str, *, lenient: bool, note: Note,
 ) -> str:
     try:
-        return decode(raw.rstrip(b" \0"), tuple(terms), fallback=fallback, vr=vr)
+        return decode(raw.rstrip(b" \0"), terms, fallback=fallback)
     except UnicodeError as error:
         if keyword in IDENTITY_TEXT and not lenient:
             name = "".join(texts(header, "SOPInstanceUID"))

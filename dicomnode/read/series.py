@@ -18,9 +18,10 @@ from dicomnode.errors import (
     NoSuitableSeries,
     UndecodablePixels,
 )
+from dicomnode.read.frames import is_multiframe
 from dicomnode.read.geometry import planes_of, preflight
 from dicomnode.read.normalise import normalise
-from dicomnode.read.part10 import Part10, parse, texts
+from dicomnode.read.part10 import Part10, numbers, parse, texts
 from dicomnode.read.pixels import ValueVolume, rescale, stored_frames
 
 
@@ -71,7 +72,8 @@ def load(paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") 
     ordered = {plane.instance.sop_instance_uid: parts[plane.instance.sop_instance_uid] for plane in stack.planes}
     volume = Volume(values_zyx=_values(ordered, stack).values_zyx, stack=stack,
                     modality="".join(texts(next(iter(ordered.values())).header, "Modality")))
-    sources, notes = _sources(list(ordered.values()), charset_fallback, lenient=False)
+    sources, notes = _sources(
+        list(ordered.values()), charset_fallback, lenient=False, between_mm=stack.slice_spacing_mm)
     return LoadedSeries(volume=volume, sources=sources, notes=notes)
 
 
@@ -128,10 +130,15 @@ def _values(parts: dict[str, Part10], stack: SliceStack) -> ValueVolume:
     return volume
 
 
-def _sources(parts: Sequence[Part10], fallback: str, *, lenient: bool) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
+def _sources(
+    parts: Sequence[Part10], fallback: str, *, lenient: bool, between_mm: float | None = None,
+) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
     counts: Counter[str] = Counter()
     for part in parts:
         normalise(part.header, charset_fallback=fallback, lenient=lenient, note=lambda text: counts.update([text]))
+        if between_mm and not is_multiframe(part.header) and not numbers(part.header, "SliceThickness"):
+            part.header.SliceThickness = f"{between_mm:.6g}"
+            counts["SliceThickness is absent: the distance between slices stands for it"] += 1
         part.header.file_meta = FileMetaDataset(part.meta)
     notes = tuple(f"{text} ({count} images)" if count > 1 else text for text, count in counts.items())
     return tuple(part.header for part in parts), notes
