@@ -32,8 +32,9 @@ class PostgresServer:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=self._folder)
 
     def start(self) -> None:
-        options = f"-c fsync=off -c full_page_writes=off -c listen_addresses='' -c unix_socket_directories={self._folder}"
-        self._run("pg_ctl", "start", "-w", "-D", str(self._folder / "data"), "-l", str(self._folder / "log"), "-o", options)
+        options = f"-c fsync=off -c listen_addresses='' -c unix_socket_directories={self._folder}"
+        data, log = str(self._folder / "data"), str(self._folder / "log")
+        self._run("pg_ctl", "start", "-w", "-D", data, "-l", log, "-o", options)
 
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self._folder / "data"))

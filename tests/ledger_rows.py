@@ -93,8 +93,9 @@ def claim_job(ledger: Ledger, *, now: datetime = NOW, owner: str = "worker-1", l
 def a_result(number: int, kind: str = "SEG", group: str = "seg") -> StoredResult:
     sop_class = SEGMENTATION_STORAGE if kind == "SEG" else BASIC_TEXT_SR_STORAGE
     return StoredResult(
-        kind=kind, group=group, sop_class_uid=sop_class, sop_instance_uid=f"2.25.{number}", series_uid=f"2.25.9{number}",
-        transfer_syntax_uid=EXPLICIT_LITTLE, path=f"1/t/{kind}.{number}.dcm", size_bytes=1000, sha256=digest(str(number)))
+        kind=kind, group=group, sop_class_uid=sop_class, sop_instance_uid=f"2.25.{number}",
+        series_uid=f"2.25.9{number}", transfer_syntax_uid=EXPLICIT_LITTLE, path=f"1/t/{kind}.{number}.dcm",
+        size_bytes=1000, sha256=digest(str(number)))
 
 
 def complete_job(ledger: Ledger, job: jobs.ClaimedJob, *, first: int = 1, peers: Sequence[str] = ("pacs",),

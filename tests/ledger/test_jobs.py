@@ -39,6 +39,12 @@ def row(ledger: Ledger, job_id: int) -> jobs.JobRow:
         return jobs.get(c, job_id)
 
 
+def fail(ledger: Ledger, reason: str, *, at: float = 0) -> None:
+    job = claim_job(ledger)
+    with ledger.write() as c:
+        jobs.fail(c, job, now=after(at), reason=reason)
+
+
 def no_claim(ledger: Ledger, **changes: object) -> bool:
     with ledger.write() as c:
         return jobs.claim(c, **({"now": NOW, "lease_s": 60, "owner": "w", "digests": DIGESTS} | changes)) is None
@@ -202,8 +208,7 @@ def test_a_graceful_stop_gives_the_attempt_back(ledger):
 def test_a_failed_job_stays_failed_until_an_operator_requeues_it(ledger):
     a_closed_study(ledger)
     job_id = a_job(ledger)
-    with ledger.write() as c:
-        jobs.fail(c, jobs.claim(c, now=NOW, lease_s=60, owner="w", digests=DIGESTS), now=NOW, reason="MissingSlices: gap")
+    fail(ledger, "MissingSlices: gap")
     assert row(ledger, job_id).state is State.FAILED
     assert no_claim(ledger)
     with ledger.write() as c:
@@ -252,8 +257,7 @@ def test_requeue_failed_takes_only_what_it_was_asked_for(ledger):
     ids = {}
     for route, at in (("chest", 0), ("brain", 10), ("chest2", 20)):
         ids[route] = a_job(ledger, snapshot=a_snapshot(route=route))
-        with ledger.write() as c:
-            jobs.fail(c, jobs.claim(c, now=NOW, lease_s=60, owner="w", digests=DIGESTS), now=after(at), reason="x")
+        fail(ledger, "x", at=at)
     waiting = a_job(ledger, snapshot=a_snapshot(route="waiting"))
     with ledger.write() as c:
         assert jobs.requeue_failed(c, now=after(30), route="brain") == [ids["brain"]]
@@ -265,8 +269,7 @@ def test_requeue_failed_takes_only_what_it_was_asked_for(ledger):
 def test_a_reason_with_bytes_that_no_database_holds_is_still_written_down(ledger):
     a_closed_study(ledger)
     job_id = a_job(ledger)
-    with ledger.write() as c:
-        jobs.fail(c, jobs.claim(c, now=NOW, lease_s=60, owner="w", digests=DIGESTS), now=NOW, reason="bad \x00 \ud800 名")
+    fail(ledger, "bad \x00 \ud800 名")
     assert row(ledger, job_id).reason == "bad ? ? 名"
 
 

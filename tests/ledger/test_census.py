@@ -1,0 +1,225 @@
+"""Rows for people over both databases: every study has an outcome, everything stuck is shown."""
+
+from __future__ import annotations
+
+import json
+
+from dicomnode.ledger import census, deliveries, events, jobs
+from dicomnode.ledger.engine import Ledger
+from tests.ledger_rows import (
+    BACKOFF,
+    DIGEST,
+    NOW,
+    STUDY,
+    a_claimed_delivery,
+    a_closed_study,
+    a_job,
+    a_snapshot,
+    after,
+    an_instance,
+    claim_delivery,
+    claim_job,
+    close,
+    complete_job,
+    index,
+    send_all,
+)
+
+
+def outcome(ledger: Ledger) -> str:
+    with ledger.read() as c:
+        return census.studies(c, limit=1)[0]["outcome"]
+
+
+def status(ledger: Ledger, at: float = 0) -> dict:
+    with ledger.read() as c:
+        return census.status(c, now=after(at))
+
+
+def fail_job(ledger: Ledger, reason: str = "ModelFailed: nan", at: float = 0) -> int:
+    job = claim_job(ledger)
+    with ledger.write() as c:
+        jobs.fail(c, job, now=after(at), reason=reason)
+    return job.job_id
+
+
+def a_notice(ledger: Ledger, at: float = 0) -> int:
+    return a_job(ledger, kind="notice", now=after(at),
+                 snapshot=a_snapshot(models=(), reason="ModelFailed", text="nan in the output"))
+
+
+def test_the_outcome_follows_a_study_from_arrival_to_delivery(ledger):
+    index(ledger, an_instance(1))
+    seen = [outcome(ledger)]
+    close(ledger)
+    seen.append(outcome(ledger))
+    a_job(ledger)
+    seen.append(outcome(ledger))
+    job = claim_job(ledger)
+    seen.append(outcome(ledger))
+    complete_job(ledger, job)
+    seen.append(outcome(ledger))
+    delivery = claim_delivery(ledger)
+    send_all(ledger, delivery)
+    with ledger.write() as c:
+        deliveries.complete(c, delivery, now=NOW)
+    seen.append(outcome(ledger))
+    assert seen == ["receiving", "not applicable", "waiting", "analysing", "delivering", "analysed"]
+
+
+def test_a_failed_job_is_a_study_that_was_not_analysed(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    fail_job(ledger)
+    assert outcome(ledger) == "not analysed: ModelFailed: nan"
+
+
+def test_a_failed_delivery_is_a_study_that_was_not_delivered(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with ledger.write() as c:
+        deliveries.fail(c, delivery, now=NOW, reason="PeerRefused: 0x0122")
+    assert outcome(ledger) == "undelivered: PeerRefused: 0x0122"
+
+
+def test_a_refusal_at_matching_is_the_reason_until_the_study_is_closed_again(ledger):
+    a_closed_study(ledger)
+    with ledger.write() as c:
+        events.record(c, at=NOW, kind=events.ROUTE_REFUSED, study_uid=STUDY, text="MissingSlices: gap of 7.0 mm")
+    assert outcome(ledger) == "not analysed: MissingSlices: gap of 7.0 mm"
+    index(ledger, an_instance(3, at=after(5)), now=after(5))
+    close(ledger, now=after(9))
+    assert outcome(ledger) == "not applicable"
+
+
+def test_a_notice_says_why_nothing_was_analysed(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    fail_job(ledger)
+    a_notice(ledger)
+    assert outcome(ledger) == "not analysed: ModelFailed: nan in the output"
+
+
+def test_a_requeued_analysis_counts_over_the_notice_of_its_failure(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    failed = fail_job(ledger)
+    a_notice(ledger, at=1)
+    with ledger.write() as c:
+        jobs.requeue(c, failed, now=after(2))
+    assert outcome(ledger) == "waiting"
+    with ledger.write() as c:
+        job = jobs.claim(c, now=after(3), lease_s=60, owner="w", digests=frozenset({DIGEST}))
+        notice = jobs.claim(c, now=after(3), lease_s=60, owner="w", digests=frozenset({DIGEST}))
+        jobs.complete(c, job if job.kind == "analysis" else notice, results=[], deliveries=[], now=after(4), data={})
+    assert outcome(ledger) == "analysed"
+
+
+def test_a_notice_made_after_a_success_counts(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    complete_job(ledger, claim_job(ledger), peers=())
+    assert outcome(ledger) == "analysed"
+    a_notice(ledger, at=5)
+    assert outcome(ledger) == "not analysed: ModelFailed: nan in the output"
+
+
+def test_one_route_under_way_shows_before_another_that_failed(ledger):
+    a_closed_study(ledger)
+    a_job(ledger, snapshot=a_snapshot(route="a"))
+    fail_job(ledger)
+    a_job(ledger, snapshot=a_snapshot(route="b"))
+    assert outcome(ledger) == "waiting"
+
+
+def test_studies_come_newest_first_and_no_more_than_asked_for(ledger):
+    for n in range(3):
+        a_closed_study(ledger, study=f"1.2.{n}", now=after(n))
+    with ledger.read() as c:
+        assert [row["study_uid"] for row in census.studies(c, limit=2)] == ["1.2.2", "1.2.1"]
+
+
+def test_one_study_shows_its_series_jobs_and_deliveries(ledger):
+    a_claimed_delivery(ledger)
+    index(ledger, an_instance(1, content="o", pixels="o", copy=1, SeriesDescription="Thorax"))
+    with ledger.read() as c:
+        about = census.study(c, STUDY)
+        assert census.study(c, "1.2.404") == {}
+    assert about["series"] == [
+        {"series_uid": f"{STUDY}.1", "instances": 2, "conflicts": 1, "modality": "CT", "description": "Thorax"}]
+    assert [row["models"] for row in about["jobs"]] == [["model0"]]
+    assert [(row["peer"], row["route"], row["items"]) for row in about["deliveries"]] == [("pacs", "chest", 2)]
+
+
+def test_every_change_of_state_is_in_the_timeline(ledger):
+    delivery = a_claimed_delivery(ledger)
+    send_all(ledger, delivery)
+    with ledger.write() as c:
+        deliveries.complete(c, delivery, now=after(5))
+    with ledger.read() as c:
+        found = [(row["kind"], row["job_id"], row["delivery_id"]) for row in census.timeline(c, STUDY)]
+    assert found == [
+        ("study_opened", None, None), ("study_closed", None, None), ("job_created", 1, None), ("job_claimed", 1, None),
+        ("job_completed", 1, None), ("delivery_created", 1, 1), ("delivery_claimed", 1, 1),
+        ("delivery_item_sent", 1, 1), ("delivery_item_sent", 1, 1), ("delivery_completed", 1, 1)]
+
+
+def test_rows_are_filtered_by_state_and_peer(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    complete_job(ledger, claim_job(ledger), peers=("pacs", "viewer"))
+    with ledger.read() as c:
+        assert len(census.jobs(c, state="completed", limit=9)) == 1
+        assert census.jobs(c, state="failed", limit=9) == []
+        assert [row["peer"] for row in census.deliveries(c, peer="viewer", limit=9)] == ["viewer"]
+        assert census.deliveries(c, state="failed", limit=9) == []
+
+
+def test_the_status_of_an_empty_ledger_is_all_zero(ledger):
+    found = status(ledger)
+    assert found["jobs"] == {"scheduled": 0, "in_progress": 0, "completed": 0, "failed": 0, "canceled": 0}
+    assert found["deliveries"] == found["jobs"]
+    assert (found["studies_open"], found["oldest_job_waits_s"], found["last_arrival_at"]) == (0, None, None)
+    assert (found["peers"], found["stuck"], found["waiting_models"]) == ([], [], [])
+
+
+def test_a_job_that_nobody_takes_shows_with_its_model(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    found = status(ledger, at=400)
+    assert found["oldest_job_waits_s"] == 400
+    assert found["waiting_models"] == [{"name": "model0", "digest": DIGEST, "jobs": 1, "oldest_waits_s": 400}]
+    assert [(row["what"], row["where"], row["waits_s"]) for row in found["stuck"]] == [("job", "chest", 400)]
+
+
+def test_a_peer_that_is_away_shows_with_the_reason(ledger):
+    delivery = a_claimed_delivery(ledger)
+    send_all(ledger, delivery, now=after(3))
+    with ledger.write() as c:
+        deliveries.retry(c, delivery, now=after(4), run_after=after(900), reason="PeerUnreachable: refused", spend=True)
+    found = status(ledger, at=600)
+    assert found["peers"] == [{
+        "peer": "pacs", "scheduled": 1, "in_progress": 0, "failed": 0, "oldest_waits_s": 600, "last_sent_at": after(3)}]
+    assert [row["reason"] for row in found["stuck"]] == ["PeerUnreachable: refused"]
+    assert found["oldest_delivery_waits_s"] is None
+
+
+def test_expired_leases_quarantine_and_conflicts_are_counted(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    claim_job(ledger)
+    index(ledger, an_instance(1, content="o", pixels="o", copy=1))
+    with ledger.write() as c:
+        events.record(c, at=NOW, kind=events.INSTANCE_QUARANTINED, text="CannotUnderstand: cut off")
+    found = status(ledger, at=61)
+    assert (found["expired_leases"], found["quarantined"], found["conflicting"]) == (1, 1, 1)
+    with ledger.write() as c:
+        jobs.rescue(c, now=after(61), attempts=3, backoff=BACKOFF)
+    assert status(ledger, at=62)["expired_leases"] == 0
+
+
+def test_rows_hold_nothing_that_json_cannot_say_but_times(ledger):
+    a_claimed_delivery(ledger)
+    with ledger.read() as c:
+        rows = [census.status(c, now=NOW), census.study(c, STUDY), *census.timeline(c, STUDY)]
+    text = json.dumps(rows, default=lambda value: value.isoformat())
+    assert "王" not in text

@@ -1,0 +1,194 @@
+"""Deliveries over both databases: one association each, every verdict saved, fair between peers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from dicomnode.errors import ClaimLost
+from dicomnode.ledger import census, deliveries
+from dicomnode.ledger.engine import Ledger
+from tests.ledger_rows import (
+    BACKOFF,
+    NEVER_MIND,
+    NOW,
+    STUDY,
+    a_claimed_delivery,
+    a_closed_study,
+    a_job,
+    a_snapshot,
+    after,
+    claim_delivery,
+    claim_job,
+    complete_job,
+    send_all,
+)
+
+
+def row(ledger: Ledger, delivery_id: int) -> dict:
+    with ledger.read() as c:
+        return next(one for one in census.deliveries(c, limit=99) if one["delivery_id"] == delivery_id)
+
+
+def jobs_done(ledger: Ledger, *peers: tuple[str, ...], priority: int = 100) -> None:
+    """Complete one job per argument, with a delivery to each of its peers."""
+    a_closed_study(ledger)
+    for n, to in enumerate(peers):
+        a_job(ledger, snapshot=a_snapshot(route=f"r{n}"), priority=priority)
+        complete_job(ledger, claim_job(ledger), first=10 * n + 1, peers=to)
+
+
+def test_a_claimed_delivery_brings_its_items_in_order_with_their_alternatives(ledger):
+    delivery = a_claimed_delivery(ledger)
+    assert (delivery.peer, delivery.phase, delivery.study_uid) == ("pacs", "store", STUDY)
+    assert delivery.transaction_uid is None
+    assert delivery.created_at == NOW
+    forms = [[one.kind for one in item.alternatives] for item in delivery.items]
+    assert forms == [["SEG"], ["SR3D", "SR"]]
+    assert [item.sent for item in delivery.items] == [None, None]
+
+
+def test_nothing_is_claimed_for_peers_that_this_sender_does_not_serve(ledger):
+    jobs_done(ledger, ("pacs",))
+    with ledger.write() as c:
+        assert deliveries.claim(c, now=NOW, lease_s=60, owner="s", peers=frozenset({"viewer"})) is None
+        assert deliveries.claim(c, now=NOW, lease_s=60, owner="s", peers=frozenset()) is None
+
+
+def test_peers_take_turns_whatever_their_backlog(ledger):
+    jobs_done(ledger, ("busy",), ("busy",), ("busy",), ("quiet",), ("quiet",))
+    served = [claim_delivery(ledger, now=after(n), peers=("busy", "quiet")).peer for n in range(5)]
+    assert served == ["busy", "quiet", "busy", "quiet", "busy"]
+
+
+def test_an_urgent_delivery_does_not_wait_for_its_peers_turn(ledger):
+    jobs_done(ledger, ("busy",), ("quiet",))
+    claim_delivery(ledger, peers=("busy", "quiet"))
+    a_job(ledger, snapshot=a_snapshot(route="urgent"), priority=1)
+    complete_job(ledger, claim_job(ledger), first=91, peers=("busy",))
+    assert claim_delivery(ledger, now=after(1), peers=("busy", "quiet")).peer == "busy"
+
+
+def test_each_verdict_is_saved_as_it_comes_and_a_later_attempt_sends_only_the_rest(ledger):
+    delivery = a_claimed_delivery(ledger)
+    seg = delivery.items[0]
+    with ledger.write() as c:
+        deliveries.mark_sent(c, delivery, seg.item_id, sop_instance_uid="2.25.1", status=0xB000, now=after(1))
+        deliveries.retry(c, delivery, now=after(2), run_after=after(17), reason="PeerUnreachable: broke", spend=True)
+    again = claim_delivery(ledger, now=after(17))
+    assert [item.sent.sop_instance_uid if item.sent else None for item in again.items] == ["2.25.1", None]
+    assert again.items[0].sent_at == after(1)
+    assert again.claim.attempt == 2
+
+
+def test_what_was_sent_is_in_the_timeline_with_its_status(ledger):
+    delivery = a_claimed_delivery(ledger)
+    send_all(ledger, delivery)
+    with ledger.read() as c:
+        sent = [one["data"] for one in census.timeline(c, STUDY) if one["kind"] == "delivery_item_sent"]
+    assert sent == [
+        {"peer": "pacs", "sop_instance_uid": "2.25.1", "status": "0x0000"},
+        {"peer": "pacs", "sop_instance_uid": "2.25.2", "status": "0x0000"}]
+
+
+def test_a_delivery_is_completed_when_all_is_sent_and_not_before(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with pytest.raises(ValueError, match=r"2 item\(s\) not sent"), ledger.write() as c:
+        deliveries.complete(c, delivery, now=NOW)
+    send_all(ledger, delivery)
+    with ledger.write() as c:
+        deliveries.complete(c, delivery, now=after(3))
+    done = row(ledger, delivery.delivery_id)
+    assert (done["state"], done["items"], done["sent"]) == ("completed", 2, 2)
+
+
+def test_an_object_that_is_no_alternative_of_the_item_is_not_marked(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with pytest.raises(ValueError, match="no alternative of item"), ledger.write() as c:
+        deliveries.mark_sent(c, delivery, delivery.items[0].item_id, sop_instance_uid="2.25.2", status=0, now=NOW)
+
+
+def test_a_lost_claim_marks_nothing(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with ledger.write() as c:
+        deliveries.cancel(c, delivery.delivery_id, now=NOW, reason="not wanted")
+    with pytest.raises(ClaimLost):
+        send_all(ledger, delivery)
+    with pytest.raises(ClaimLost), ledger.write() as c:
+        deliveries.renew(c, delivery.claim, now=NOW, lease_s=60)
+    assert row(ledger, delivery.delivery_id)["sent"] == 0
+
+
+def test_renewing_moves_the_lease(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with ledger.write() as c:
+        assert deliveries.renew(c, delivery.claim, now=after(20), lease_s=60).lease_until == after(80)
+        assert deliveries.rescue(c, now=after(61), max_age=NEVER_MIND, backoff=BACKOFF) == ([], [])
+
+
+def test_back_pressure_spends_neither_attempt_nor_age(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with ledger.write() as c:
+        deliveries.retry(c, delivery, now=after(4), run_after=after(100), reason="PeerBusy: 0xA700", spend=False)
+    again = claim_delivery(ledger, now=after(100))
+    assert (again.claim.attempt, again.created_at) == (1, after(100))
+
+
+def test_a_retry_that_spends_leaves_the_budgets_beginning_where_it_was(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with ledger.write() as c:
+        deliveries.retry(c, delivery, now=after(4), run_after=after(100), reason="PeerUnreachable: x", spend=True)
+    assert claim_delivery(ledger, now=after(100)).created_at == NOW
+
+
+def test_a_graceful_stop_gives_the_attempt_back(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with ledger.write() as c:
+        deliveries.release(c, delivery, now=after(1))
+    found = row(ledger, delivery.delivery_id)
+    assert (found["state"], found["attempt"], found["run_after"]) == ("scheduled", 0, after(1))
+
+
+def test_a_delivery_whose_sender_died_is_rescued_while_it_is_young_then_buried(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with ledger.write() as c:
+        assert deliveries.rescue(c, now=after(61), max_age=NEVER_MIND, backoff=BACKOFF) == ([delivery.delivery_id], [])
+    claim_delivery(ledger, now=after(100))
+    with ledger.write() as c:
+        late = deliveries.rescue(c, now=after(3601), max_age=timedelta(hours=1), backoff=BACKOFF)
+    assert late == ([], [delivery.delivery_id])
+    assert row(ledger, delivery.delivery_id)["state"] == "failed"
+
+
+def test_a_requeued_delivery_begins_with_a_fresh_budget(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with ledger.write() as c:
+        deliveries.fail(c, delivery, now=after(1), reason="PeerRefused: 0x0122")
+        assert deliveries.requeue(c, delivery.delivery_id, now=after(500)) == delivery.delivery_id
+    again = claim_delivery(ledger, now=after(500))
+    assert (again.created_at, again.claim.attempt) == (after(500), 1)
+
+
+def test_requeue_failed_takes_only_what_it_was_asked_for(ledger):
+    jobs_done(ledger, ("a",), ("b",), ("a",), ("b",))
+    ids = []
+    for n in range(4):
+        delivery = claim_delivery(ledger, now=after(n), peers=("a", "b"))
+        ids.append((delivery.peer, delivery.delivery_id))
+        with ledger.write() as c:
+            deliveries.fail(c, delivery, now=after(n), reason="PeerRefused: x")
+    with ledger.write() as c:
+        assert deliveries.requeue_failed(c, now=after(9), peer="a", since=after(1)) == [ids[2][1]]
+        assert deliveries.requeue_failed(c, now=after(9), route="r0") == [ids[0][1]]
+        assert deliveries.requeue_failed(c, now=after(9)) == sorted([ids[1][1], ids[3][1]])
+
+
+def test_a_completed_delivery_is_neither_canceled_nor_requeued(ledger):
+    delivery = a_claimed_delivery(ledger)
+    send_all(ledger, delivery)
+    with ledger.write() as c:
+        deliveries.complete(c, delivery, now=NOW)
+    for order in (deliveries.requeue, lambda c, one, now: deliveries.cancel(c, one, now=now, reason="x")):
+        with pytest.raises(ClaimLost, match="is completed"), ledger.write() as c:
+            order(c, delivery.delivery_id, now=NOW)
