@@ -26,6 +26,7 @@ from dicomnode.domain.node import (
 from dicomnode.errors import ConfigError, ModelMissing
 
 DATABASE_URL_VARIABLE: Final = "DICOMNODE_DATABASE_URL"
+NO_FILE_ADVICE: Final = "name another with --config or DICOMNODE_CONFIG, or copy the example node.toml"
 SQLITE_PREFIX: Final = "sqlite:///"
 
 
@@ -41,7 +42,7 @@ def load(path: Path, *, environ: Mapping[str, str]) -> NodeConfig:
         With every mistake: file, key path, the value met, what is allowed.
     """
     path = path.absolute()
-    raw = parse(read_text(path), str(path))
+    raw = parse(read_text(path, advice=NO_FILE_ADVICE), str(path))
     tables, problems = check(NODE_FILE, raw, str(path))
     problems += [f"{path}: {problem}" for problem in broken_rules(raw)]
     problems += _model_problems(raw, path)
@@ -80,7 +81,8 @@ def _node(table: NodeTable, folder: Path, environ: Mapping[str, str]) -> NodeSet
 
 def _database_url(table: NodeTable, folder: Path) -> str:
     if "database_url_file" in table:
-        return read_text(_below(folder, table["database_url_file"])).strip()
+        secret = _below(folder, table["database_url_file"])
+        return read_text(secret, advice="[node] database_url_file names it").strip()
     url = table.get("database_url", "")
     if url.startswith(SQLITE_PREFIX) and url != SQLITE_PREFIX:
         return SQLITE_PREFIX + str(_below(folder, url.removeprefix(SQLITE_PREFIX)))

@@ -12,8 +12,12 @@ from typing import Any, Final
 
 from dicomnode.config.kinds import near
 from dicomnode.config.problems import shown
+from dicomnode.domain.node import NodeSettings, WebSettings
 
 Table = Mapping[str, Any]
+
+DICOM_PORT: Final = NodeSettings().port
+PAGE_PORT: Final = WebSettings().port
 
 
 def broken_rules(raw: Table) -> Iterator[str]:
@@ -99,6 +103,15 @@ def _one_place_for_the_database_url(raw: Table) -> Iterator[str]:
         yield "[node] database_url_file: database_url is given too; keep one of them"
 
 
+def _page_and_dicom_have_own_ports(raw: Table) -> Iterator[str]:
+    node, web = (raw.get(name) for name in ("node", "web"))
+    if not isinstance(node, dict) or not isinstance(web, dict):
+        return
+    dicom_port, page_port = node.get("port", DICOM_PORT), web.get("port", PAGE_PORT)
+    if web.get("enabled", True) is True and dicom_port == page_port != 0:
+        yield f"[web] port = {page_port}: [node] port is the same; give each its own"
+
+
 def _tables(raw: Table, name: str) -> dict[str, Table]:
     tables = raw.get(name)
     return {key: value for key, value in tables.items() if isinstance(value, dict)} if isinstance(tables, dict) else {}
@@ -112,4 +125,5 @@ RULES: Final[Sequence[Callable[[Table], Iterator[str]]]] = (
     _callers_can_be_told_apart,
     _waits_are_in_order,
     _one_place_for_the_database_url,
+    _page_and_dicom_have_own_ports,
 )

@@ -14,8 +14,13 @@ from dicomnode.errors import ConfigError
 T = TypeVar("T")
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, advice: str = "see that the path is right") -> str:
     """Return the text of a file that must be UTF-8.
+
+    Parameters
+    ----------
+    advice:
+        What to do where the file is not there.
 
     Raises
     ------
@@ -25,7 +30,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError:
-        msg = f"{path}: no such file; name another with --config or DICOMNODE_CONFIG, or copy the example node.toml"
+        msg = f"{path}: no such file; {advice}"
         raise ConfigError(msg) from None
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"

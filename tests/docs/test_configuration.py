@@ -163,6 +163,11 @@ def test_the_example_model_file_loads_with_every_key():
         == dataclasses.replace(config.model_from_text(MODEL_TOML, source="example"), file_digest="")
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "config" / "models").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_model_file_loads_and_is_called_as_it_calls_itself(path):
+    assert config.model_from_text(path.read_text(encoding="utf-8"), source=path.name).name == path.stem
+
+
 def test_the_orthanc_example_speaks_of_the_node_of_the_example():
     orthanc = json.loads((ROOT / "config" / "orthanc" / "orthanc.json").read_text(encoding="utf-8"))
     example = tomllib.loads(NODE_TOML)

@@ -141,6 +141,11 @@ def test_the_database_url_may_stand_in_a_file_of_its_own(write):
     assert loaded(path).database_url == "postgresql+psycopg://u:p@db/x"
 
 
+def test_a_database_url_file_that_is_not_there_says_who_named_it(write):
+    with pytest.raises(ConfigError, match=r"secret: no such file; \[node\] database_url_file names it"):
+        loaded(write('[node]\ndatabase_url_file = "secret"\n'))
+
+
 def test_an_sqlite_path_is_relative_to_the_file(write):
     path = write('[node]\ndatabase_url = "sqlite:///ledger.sqlite"\n')
     assert loaded(path).database_url == f"sqlite:///{path.parent / 'ledger.sqlite'}"
@@ -189,6 +194,7 @@ def test_a_misspelt_sop_class_is_refused_with_its_neighbour(write):
     ("[[routes]]\nname = 'a'\nmodel = []", '[[routes]] "a": model = []: at least 1 needed, 0 given'),
     ("[node]\ndatabase_url = 'x'\ndatabase_url_file = 'y'",
      "[node] database_url_file: database_url is given too; keep one of them"),
+    ("[node]\nport = 104\n[web]\nport = 104", "[web] port = 104: [node] port is the same; give each its own"),
     ("receive = 3", "receive = 3: allowed is a table"),
 ])
 def test_a_mistake_is_said_with_its_place_and_what_is_allowed(write, text, expected):

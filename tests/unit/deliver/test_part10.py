@@ -11,7 +11,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from dicomnode.deliver.part10 import OutgoingFile, data_set_parts, outgoing_file, rewritten
-from dicomnode.errors import DeliveryError, PeerRefused, UnusableInput
+from dicomnode.errors import DeliveryError, PeerRefused, SpoolUnavailable, UnusableInput
 from tests.builders import ct_series, write_series
 
 
@@ -73,6 +73,11 @@ def test_a_file_that_is_gone_is_a_delivery_that_fails(tmp_path):
                         transfer_syntax_uid=ExplicitVRLittleEndian)
     with pytest.raises(DeliveryError, match="is gone"):
         list(data_set_parts(file))
+
+
+def test_a_file_that_cannot_be_read_is_the_disks_fault_and_spends_no_budget(tmp_path):
+    with pytest.raises(SpoolUnavailable, match="cannot be opened"):
+        outgoing_file(tmp_path)
 
 
 def test_rewriting_changes_nothing_but_the_encoding(ct):
