@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from pydicom import DataElement, Dataset
@@ -14,6 +14,7 @@ SAME_AS_SOURCE = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge",
     "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber",
 )
+COPIED_REFERENCES = {"ReferencedStudySequence", "ReferencedPatientSequence"}
 
 
 def _values(context_group: object) -> set[str]:
@@ -79,7 +80,8 @@ def _characters(one: Dataset, _sources: Sequence[Dataset], _known: set[str]) -> 
 def _references(one: Dataset, _sources: Sequence[Dataset], known: set[str]) -> Iterator[str]:
     predecessors = one.get("PredecessorDocumentsSequence", [])
     earlier = set(_instances(predecessors))
-    for element in _elements(one):
+    ours = [element for element in one if element.keyword not in COPIED_REFERENCES]
+    for element in _elements(ours):
         if element.keyword == "ReferencedSOPInstanceUID" and element.value not in known | earlier:
             yield f"refers to {element.value}, which is neither a source nor a result"
 
@@ -140,7 +142,7 @@ def _content(item: Dataset) -> Iterator[Dataset]:
         yield from _content(child)
 
 
-def _elements(one: Dataset) -> Iterator[DataElement]:
+def _elements(one: Iterable[DataElement]) -> Iterator[DataElement]:
     for element in one:
         if element.VR == "SQ":
             for item in element.value:

@@ -48,8 +48,8 @@ def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp
         head = images.head_of(first)
         frames = int(first.NumberOfFrames) if images.is_multiframe(first) else None
         numbers = label_map(findings, segments, frames)
-        light = images.single_frame(head, findings.stack, found) if frames is None \
-            else images.multi_frame(head, findings.stack, first)
+        light = images.single_frame(images.unnamed(head), findings.stack, found) if frames is None \
+            else images.multi_frame(images.unnamed(head), findings.stack, first)
         result = hd.seg.Segmentation(
             source_images=light, pixel_array=numbers, segmentation_type="BINARY",
             segment_descriptions=[describe(segment, findings.provenance) for segment in segments],

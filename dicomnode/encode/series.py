@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 import uuid
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -124,10 +125,13 @@ class Role:
 def encoding(what: str, where: str) -> Iterator[None]:
     """A foreign library's exception ends here as EncodingError, naming the object and the source series.
 
-    The library's message may hold header values, that is, patient data: it travels only as ``__cause__``.
+    The library's message may hold header values, that is, patient data: it travels only as ``__cause__``, and
+    the libraries' warnings, which quote values too, are silenced.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except FOREIGN_ERRORS as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         msg = (f"{what} for series {where} could not be written: {type(error).__name__} in "
@@ -142,11 +146,12 @@ def finish(result: Dataset, head: Dataset, stamp: Stamp, role: Role) -> EncodedO
     Parameters
     ----------
     result:
-        What highdicom built, with the Patient and Study modules of ``head``.
+        What highdicom built from ``sources.unnamed(head)``: the Patient and Study modules of ``head``, no name.
     head:
         The source's header, see ``sources.head_of``.
     """
     result.SpecificCharacterSet = "ISO_IR 192"
+    result.PatientName = head.PatientName
     result.SeriesDescription = role.description(stamp)
     result.ContentQualification = "RESEARCH" if stamp.research else "PRODUCT"
     if head.get("InstitutionName"):

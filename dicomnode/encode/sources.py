@@ -16,6 +16,8 @@ TYPE_2: Final = (
     "StudyID", "ReferringPhysicianName", "PositionReferenceIndicator",
 )
 """Attributes that results carry even where the source has none (Type 2 of Patient, Study, Frame of Reference)."""
+UNSTATED_METHOD: Final = "Not stated by the source"
+"""DeidentificationMethod where the source says that identity was removed, but not how (Type 1C, PS3.3 C.7.1.1)."""
 BULKY: Final = frozenset({
     "PixelData", "FloatPixelData", "DoubleFloatPixelData", "PerFrameFunctionalGroupsSequence", "IconImageSequence",
     "OverlayData",
@@ -26,19 +28,40 @@ REFERENCE: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "Series
 def head_of(source: Dataset) -> Dataset:
     """Return a copy of a source's header with every text decoded, ready to be written as ISO_IR 192.
 
-    Left out are pixel data, private attributes and the groups of frames; Type 2 attributes that the source lacks
-    are present and empty.
+    Left out are pixel data, private attributes and the groups of frames. Type 2 attributes that the source lacks
+    are present and empty; an absent method of de-identification is stated as such.
     """
     head = Dataset()
     for tag in source.keys():  # noqa: SIM118  (a data set iterates over elements, which would parse pixel data)
         if not tag.is_private and source[tag].keyword not in BULKY:
             head.add(deepcopy(source[tag]))
-    head.decode()
+    _decode(head)
     head.SpecificCharacterSet = "ISO_IR 192"
+    methods = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
+    if head.get("PatientIdentityRemoved") == "YES" and not any(head.get(keyword) for keyword in methods):
+        head.DeidentificationMethod = UNSTATED_METHOD
     for keyword in TYPE_2:
         if keyword not in head:
             setattr(head, keyword, "")
     return head
+
+
+def unnamed(head: Dataset) -> Dataset:
+    """Return the header with an empty PatientName: highdicom logs and warns with the name where it dislikes it."""
+    copy = Dataset(dict(head.items()))
+    copy.add_new("PatientName", "PN", "")
+    return copy
+
+
+def _decode(dataset: Dataset) -> None:
+    """Make every text of a data set, nested ones included, a plain string; ``Dataset.decode`` spoils decoded names."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                _decode(item)
+                item.pop("SpecificCharacterSet", None)
+        elif element.VR == "PN" and element.value is not None:
+            element.value = [str(name) for name in element.value] if element.VM > 1 else str(element.value)
 
 
 def by_instance(sources: Sequence[Dataset], stack: SliceStack) -> Mapping[str, Dataset]:

@@ -126,8 +126,9 @@ def _measurement_report(report: Report, sources: Sources, stamp: Stamp) -> list[
             role = Role(kind=kind, group=report.group, name=f"{report.group}|{kind}", slot=report.slot,
                         subject=report.subject, models=tuple(one.provenance.model_name for one in report.models))
             head = images.head_of(source)
-            document = form(evidence=[head, *report.evidence], content=_content(report, head, stamp, groups),
-                            is_complete=True, is_final=False, is_verified=False, **identity(stamp, role))
+            document = form(
+                evidence=[images.unnamed(head), *report.evidence], content=_content(report, head, stamp, groups),
+                is_complete=True, is_final=False, is_verified=False, **identity(stamp, role))
             reference_predecessors(document, stamp)
             written.append(finish(document, head, stamp, role))
     return written

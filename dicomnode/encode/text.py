@@ -131,8 +131,9 @@ def _write(role: Role, items: Sequence[ContentItem], lines: Sequence[str], evide
     head = images.head_of(evidence[0])
     form = sr.EnhancedSR if role.kind == "TEXT" else sr.ComprehensiveSR
     document = form(
-        evidence=[head, *(images.reference(one) for one in evidence[1:])], content=_root(items, lines, stamp),
-        is_complete=True, is_final=False, is_verified=False, **identity(stamp, role))
+        evidence=[images.unnamed(head), *(images.reference(one) for one in evidence[1:])],
+        content=_root(items, lines, stamp), is_complete=True, is_final=False, is_verified=False,
+        **identity(stamp, role))
     if role.kind == "TEXT":
         document.SOPClassUID = BASIC_TEXT_SR_STORAGE
     reference_predecessors(document, stamp)

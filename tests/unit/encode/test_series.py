@@ -1,5 +1,6 @@
 """What every result copies, states and is called; the same input gives the same bytes."""
 
+import warnings
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -215,3 +216,26 @@ def test_two_models_number_their_segs_apart():
     numbers = [parsed(encode_seg(some_findings(series, model=one), series, stamp(*models))).SeriesNumber
                for one in models]
     assert numbers[1] == numbers[0] + 1
+
+
+@pytest.mark.parametrize(("method", "written"), [("", "Not stated by the source"), ("Site rule 7", "Site rule 7")])
+def test_a_method_of_deidentification_that_the_source_does_not_state_is_stated_as_such(method, written):
+    for one in every_object(a_series(PatientIdentityRemoved="YES", DeidentificationMethod=method)):
+        assert parsed(one).DeidentificationMethod == written
+
+
+def test_a_name_that_was_already_decoded_is_not_decoded_again():
+    name = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    for one in every_object(a_series(SpecificCharacterSet="ISO_IR 192", PatientName=name)):
+        assert str(parsed(one).PatientName) == name
+
+
+def test_no_library_tells_the_patients_name_to_log_or_warnings(caplog, recwarn):
+    caplog.set_level("DEBUG")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        series = a_series(PatientName="SECRETNAME", PatientID="SECRETID" * 9, PatientAge="0Y")
+    objects = every_object(series)
+    assert str(parsed(objects[0]).PatientName) == "SECRETNAME"
+    assert "SECRET" not in caplog.text
+    assert not [one for one in recwarn if "SECRET" in str(one.message)]
