@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from pydicom.uid import UID
+
+from dicomnode.receive.syntaxes import decodable_transfer_syntaxes
+
+
+def test_only_decodable_little_endian_syntaxes_are_offered_uncompressed_first():
+    offered = decodable_transfer_syntaxes()
+    assert offered[:3] == ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99")
+    assert "1.2.840.10008.1.2.2" not in offered
+    assert all(UID(uid).is_little_endian for uid in offered)
+    assert len(set(offered)) == len(offered)
+
+
+def test_with_the_decoders_of_the_distribution_every_listed_family_is_there():
+    offered = set(decodable_transfer_syntaxes())
+    assert offered >= {
+        "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57",
+        "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.90",
+        "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.201"}
