@@ -45,6 +45,10 @@ DIAMETER: Final = _sct("81827009", "Diameter")  # CID 7470
 VOLUME: Final = _sct("118565006", "Volume")  # CID 7472
 PROBABILITY: Final = _dcm("122157", "Probability")
 
+MEAN: Final = _sct("373098007", "Mean")  # CID 7464
+DERIVATIONS: Final[Mapping[str, Code]] = MappingProxyType({"112031": MEAN})
+"""How a number of a structure was derived, by the code of its name: an attenuation is the mean over its voxels."""
+
 MILLIMETRE: Final = Code(value="mm", scheme="UCUM", meaning="mm")
 CUBIC_CENTIMETRE: Final = Code(value="cm3", scheme="UCUM", meaning="cm3")
 UNITY: Final = Code(value="{1}", scheme="UCUM", meaning="no units")

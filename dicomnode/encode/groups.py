@@ -14,6 +14,7 @@ from dicomnode.encode.codes import (
     ARTIFICIAL_INTELLIGENCE,
     COMMENT,
     CUBIC_CENTIMETRE,
+    DERIVATIONS,
     DIAMETER,
     MILLILITRE_VALUES,
     MILLIMETRE,
@@ -84,7 +85,9 @@ def frames_of(plane: SlicePlane) -> list[int] | None:
 
 def _number(name: Code, value: float, unit: Code) -> sr.Measurement:
     rounded = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
-    return sr.Measurement(name=concept(name), value=rounded, unit=concept(unit))
+    derivation = DERIVATIONS.get(name.value)
+    return sr.Measurement(name=concept(name), value=rounded, unit=concept(unit),
+                          derivation=concept(derivation) if derivation else None)
 
 
 def _in_cm3(one: Measurement) -> tuple[Code, float, Code]:

@@ -8,8 +8,13 @@ import pytest
 from highdicom import sr
 from pydicom import dcmread
 
-from dicomnode.domain.dicom import BASIC_TEXT_SR_STORAGE, COMPREHENSIVE_3D_SR_STORAGE, COMPREHENSIVE_SR_STORAGE
-from dicomnode.domain.findings import ModelFindings, NotAnalysed
+from dicomnode.domain.dicom import (
+    BASIC_TEXT_SR_STORAGE,
+    COMPREHENSIVE_3D_SR_STORAGE,
+    COMPREHENSIVE_SR_STORAGE,
+    Code,
+)
+from dicomnode.domain.findings import Measurement, ModelFindings, NotAnalysed
 from dicomnode.encode.seg import encode_seg
 from dicomnode.encode.sr import encode_reports
 from dicomnode.encode.text import encode_notice
@@ -120,6 +125,18 @@ def test_volumes_refer_to_the_segments_of_the_seg_and_take_another_title():
         assert group.referenced_segment[0].referenced_sop_instance_uid == segs["demo_chest"].sop_instance_uid
         (volume,) = group.get_measurements()
         assert (volume.name.value, volume.unit.value) == ("118565006", "cm3")
+
+
+def test_a_mean_attenuation_says_that_it_is_a_mean():
+    series = ct_series(np.zeros(SHAPE))
+    found = findings(stack_of(series), a_mask())
+    mean = Measurement(name=Code(value="112031", scheme="DCM", meaning="Attenuation Coefficient"), value=-712.3456789,
+                       unit=Code(value="[hnsf'U]", scheme="UCUM", meaning="Hounsfield unit"))
+    found = replace(found, organs=(replace(found.organs[0], measurements=(mean,)),))
+    reports, _ = reports_of(series, found)
+    (group,) = content(reports[0]).get_volumetric_roi_measurement_groups()
+    (number,) = group.get_measurements()
+    assert (number.value, number.unit.value, number.derivation.meaning) == (-712.346, "[hnsf'U]", "Mean")
 
 
 def test_volumes_without_a_seg_are_groups_without_regions():
