@@ -65,6 +65,7 @@ def planes_of(headers: Sequence[Dataset]) -> SliceStack:
     _one(headers, "StudyInstanceUID", NoSuitableSeries, "studies")
     _one(headers, "FrameOfReferenceUID", MixedFrameOfReference, "frames of reference", required=False)
     rows, columns = _one_matrix(headers)
+    _refuse_undescribed(headers)
     planes = [_plane(header, frame) for header, frame in _frames(headers)]
     _refuse_mixtures(planes)
     normal = planes[0].normal_lps
@@ -142,6 +143,17 @@ def _one(
     if len(values) > 1:
         msg = f"{len(values)} {what} among {len(headers)} images ({', '.join(sorted(values)[:3])}); one is needed"
         raise error(msg)
+
+
+def _refuse_undescribed(headers: Sequence[Dataset]) -> None:
+    for header in headers:
+        claimed = max(1, whole(header, "NumberOfFrames", 1))
+        if frame_count(header) != claimed:
+            msg = (
+                f"SOP Instance {_text(header, 'SOPInstanceUID')}: NumberOfFrames = {claimed}, its functional groups "
+                f"describe {frame_count(header)}; each frame needs its place (PS3.3 C.7.6.16)"
+            )
+            raise MissingGeometry(msg)
 
 
 def _one_matrix(headers: Sequence[Dataset]) -> tuple[int, int]:

@@ -153,6 +153,12 @@ def test_no_image_is_no_stack():
         planes_of([])
 
 
+@pytest.mark.parametrize("claimed", [3, 5, 65535])
+def test_an_enhanced_image_that_claims_other_frames_than_it_describes_is_refused(claimed):
+    with pytest.raises(MissingGeometry, match=f"NumberOfFrames = {claimed}, its functional groups describe 4"):
+        planes_of([enhanced_ct(HU[:4], NumberOfFrames=claimed)])
+
+
 def test_an_enhanced_image_whose_frames_miss_a_position_is_refused_by_frame():
     built = enhanced_ct(HU[:4])
     del built.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence
