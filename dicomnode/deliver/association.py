@@ -10,24 +10,19 @@ same limit, and every way in which a peer can fail ends as one ``DeliveryError``
 
 from __future__ import annotations
 
-import socket
-import struct
+from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
 from dicomnode.deliver import dimse, pdu
-from dicomnode.deliver.status import abort_error, rejection_error
+from dicomnode.deliver.status import rejection_error
+from dicomnode.deliver.wire import Wire
 from dicomnode.domain.node import Peer
-from dicomnode.errors import ConfigError, DeliveryError, PeerUnreachable
+from dicomnode.errors import DeliveryError
 
-LARGEST_RECEIVED_PDU_BYTES: Final = 1 << 20
-"""An A-ASSOCIATE-AC with 128 contexts has 8 kB: a longer PDU is nonsense, not to be waited for."""
 LARGEST_MESSAGE_BYTES: Final = 1 << 22
 """Responses are small: a message longer than this is nonsense."""
-RELEASE_TIMEOUT_S: Final = 10.0
-"""How long to wait for A-RELEASE-RP: everything is stored by then, so nothing hangs on it."""
 WRITE_BYTES: Final = 1 << 18
 """PDUs are gathered to about this size for one write."""
 
@@ -53,16 +48,16 @@ class Association:
     """
 
     def __init__(self, *, node_ae_title: str, peer: Peer, proposals: Sequence[pdu.Proposal], timeout_s: float) -> None:
-        self.place = f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
         self._ids = pdu.context_ids(proposals)
         self._message_id = 0
         self._in_step = True
-        self._timeout_s = timeout_s
-        self._socket = _connect(self.place, peer, timeout_s)
+        self._fragments: deque[pdu.Fragment] = deque()
+        self._wire = Wire(peer, timeout_s)
+        self.place = self._wire.place
         try:
             self._acceptance = self._negotiate(node_ae_title, peer.ae_title, proposals)
         except DeliveryError:
-            self._abort()
+            self._wire.abort()
             raise
 
     def __enter__(self) -> Self:
@@ -74,9 +69,9 @@ class Association:
     ) -> None:
         """Release where the last exchange was whole, else abort: some peers drop what came over an aborted one."""
         if self._in_step:
-            self._release()
+            self._wire.release()
         else:
-            self._abort()
+            self._wire.abort()
 
     def accepts(self, proposal: pdu.Proposal) -> bool:
         """Whether the peer takes this SOP class in this transfer syntax."""
@@ -110,16 +105,16 @@ class Association:
         return response
 
     def _negotiate(self, calling: str, called: str, proposals: Sequence[pdu.Proposal]) -> pdu.Acceptance:
-        self._write([pdu.associate_rq(calling=calling, called=called, proposals=proposals)])
-        kind, body = self._read_pdu()
+        self._wire.write([pdu.associate_rq(calling=calling, called=called, proposals=proposals)])
+        kind, body = self._wire.read_pdu()
         if kind == pdu.ASSOCIATE_RJ and len(body) >= 4:  # noqa: PLR2004 - PS3.8 Table 9-21
             raise rejection_error(self.place, result=body[1], source=body[2], reason=body[3])
         if kind != pdu.ASSOCIATE_AC:
-            raise self._protocol_error(f"a PDU of type 0x{kind:02X} in answer to A-ASSOCIATE-RQ")
+            raise self._wire.protocol_error(f"a PDU of type 0x{kind:02X} in answer to A-ASSOCIATE-RQ")
         try:
             return pdu.parse_associate_ac(body)
         except ValueError as error:
-            raise self._protocol_error(str(error)) from error
+            raise self._wire.protocol_error(str(error)) from error
 
     def _send_message(self, context_id: int, command: bytes, data: Iterable[bytes] | None) -> None:
         fragment_bytes = min(self._acceptance.max_pdu_bytes or pdu.LARGEST_SENT_PDU_BYTES,
@@ -131,10 +126,10 @@ class Association:
             waiting.append(part)
             waiting_bytes += len(part)
             if waiting_bytes >= WRITE_BYTES:
-                self._write(waiting)
+                self._wire.write(waiting)
                 waiting, waiting_bytes = [], 0
         if waiting:
-            self._write(waiting)
+            self._wire.write(waiting)
 
     def _response(self) -> int:
         while True:
@@ -143,10 +138,10 @@ class Association:
                 self._decline(context_id, command)
                 continue
             if not command.field & dimse.RESPONSE or command.message_id != self._message_id:
-                raise self._protocol_error(f"command 0x{command.field:04X} for message {command.message_id}, "
+                raise self._wire.protocol_error(f"command 0x{command.field:04X} for message {command.message_id}, "
                                            f"where the response to message {self._message_id} was due")
             if command.status is None:
-                raise self._protocol_error("a response without Status (0000,0900)")
+                raise self._wire.protocol_error("a response without Status (0000,0900)")
             return command.status
 
     def _decline(self, context_id: int, command: dimse.Command) -> None:
@@ -159,122 +154,31 @@ class Association:
         buffer = bytearray()
         command: dimse.Command | None = None
         while True:
-            for fragment in self._read_fragments():
-                buffer += fragment.data
-                if len(buffer) > LARGEST_MESSAGE_BYTES:
-                    raise self._protocol_error(f"a message of more than {LARGEST_MESSAGE_BYTES} bytes")
-                if not fragment.is_last:
-                    continue
-                if fragment.is_command:
-                    command = self._parse(bytes(buffer))
-                buffer.clear()
-                if command and fragment.is_command != command.has_data:
-                    return fragment.context_id, command
+            fragment = self._next_fragment()
+            buffer += fragment.data
+            if len(buffer) > LARGEST_MESSAGE_BYTES:
+                raise self._wire.protocol_error(f"a message of more than {LARGEST_MESSAGE_BYTES} bytes")
+            if not fragment.is_last:
+                continue
+            if fragment.is_command:
+                command = self._parse(bytes(buffer))
+            buffer.clear()
+            if command and fragment.is_command != command.has_data:
+                return fragment.context_id, command
 
     def _parse(self, data: bytes) -> dimse.Command:
         try:
             return dimse.parse(data)
         except ValueError as error:
-            raise self._protocol_error(str(error)) from error
+            raise self._wire.protocol_error(str(error)) from error
 
-    def _read_fragments(self) -> list[pdu.Fragment]:
-        kind, body = self._read_pdu()
-        if kind != pdu.P_DATA:
-            raise self._protocol_error(f"a PDU of type 0x{kind:02X} where P-DATA-TF was due")
-        try:
-            return list(pdu.parse_p_data(body))
-        except ValueError as error:
-            raise self._protocol_error(str(error)) from error
-
-    def _read_pdu(self) -> tuple[int, bytes]:
-        """Return type and body of the next PDU; an A-ABORT is raised as what it means."""
-        kind, length = struct.unpack(">BxI", self._read(6))
-        if length > LARGEST_RECEIVED_PDU_BYTES:
-            raise self._protocol_error(f"a PDU of {length} bytes")
-        body = self._read(length)
-        if kind == pdu.ABORT and len(body) >= 4:  # noqa: PLR2004 - PS3.8 Table 9-26
-            raise abort_error(self.place, source=body[2], reason=body[3])
-        return kind, body
-
-    def _read(self, count: int) -> bytes:
-        data = bytearray()
-        while len(data) < count:
+    def _next_fragment(self) -> pdu.Fragment:
+        while not self._fragments:
+            kind, body = self._wire.read_pdu()
+            if kind != pdu.P_DATA:
+                raise self._wire.protocol_error(f"a PDU of type 0x{kind:02X} where P-DATA-TF was due")
             try:
-                part = self._socket.recv(count - len(data))
-            except TimeoutError as error:
-                msg = f"{self.place}: silent for {self._timeout_s:g} s; see [delivery] timeout_s if it is only slow"
-                raise PeerUnreachable(msg) from error
-            except OSError as error:
-                msg = f"{self.place}: the connection broke: {error.strerror}"
-                raise PeerUnreachable(msg) from error
-            _acknowledge_at_once(self._socket)
-            if not part:
-                msg = f"{self.place}: closed the connection without an answer"
-                raise PeerUnreachable(msg)
-            data += part
-        return bytes(data)
-
-    def _write(self, parts: Sequence[bytes]) -> None:
-        try:
-            self._socket.sendall(b"".join(parts))
-        except TimeoutError as error:
-            msg = f"{self.place}: did not read for {self._timeout_s:g} s"
-            raise PeerUnreachable(msg) from error
-        except OSError as error:
-            raise self._why_it_broke(error) from error
-
-    def _why_it_broke(self, error: OSError) -> DeliveryError:
-        """Return the peer's A-ABORT where one still lies in the socket, else the system's own reason."""
-        with suppress(OSError):
-            self._socket.settimeout(0)
-            waiting = self._socket.recv(10)
-            if len(waiting) == 10 and waiting[0] == pdu.ABORT:  # noqa: PLR2004 - PS3.8 Table 9-26
-                return abort_error(self.place, source=waiting[8], reason=waiting[9])
-        return PeerUnreachable(f"{self.place}: the connection broke while sending: {error.strerror}")
-
-    def _protocol_error(self, what: str) -> DeliveryError:
-        return PeerUnreachable(f"{self.place}: sent what the protocol does not allow: {what} (PS3.8 9.2)")
-
-    def _release(self) -> None:
-        with suppress(DeliveryError, OSError):
-            self._socket.settimeout(min(RELEASE_TIMEOUT_S, self._timeout_s))
-            self._write([pdu.RELEASE_RQ_PDU])
-            kind = pdu.P_DATA
-            while kind == pdu.P_DATA:
-                kind, _ = self._read_pdu()
-            if kind == pdu.RELEASE_RQ:
-                self._write([pdu.RELEASE_RP_PDU])
-        self._socket.close()
-
-    def _abort(self) -> None:
-        with suppress(OSError):
-            self._socket.settimeout(0)
-            self._socket.sendall(pdu.ABORT_PDU)
-        self._socket.close()
-
-
-def _connect(place: str, peer: Peer, timeout_s: float) -> socket.socket:
-    if not peer.can_receive:
-        msg = f"[peers.{peer.name}]: host and port are needed to send to it"
-        raise ConfigError(msg)
-    try:
-        connection = socket.create_connection((peer.host, peer.port), timeout=timeout_s)
-    except socket.gaierror as error:
-        msg = f"{place}: the host name is unknown: {error.strerror}"
-        raise PeerUnreachable(msg) from error
-    except TimeoutError as error:
-        msg = f"{place}: no connection within {timeout_s:g} s"
-        raise PeerUnreachable(msg) from error
-    except OSError as error:
-        msg = f"{place}: no connection: {error.strerror}"
-        raise PeerUnreachable(msg) from error
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    _acknowledge_at_once(connection)
-    return connection
-
-
-def _acknowledge_at_once(connection: socket.socket) -> None:
-    """Do not delay acknowledgements: a peer with Nagle's algorithm on holds half of each response for them, 40 ms."""
-    if hasattr(socket, "TCP_QUICKACK"):
-        with suppress(OSError):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                self._fragments.extend(pdu.parse_p_data(body))
+            except ValueError as error:
+                raise self._wire.protocol_error(str(error)) from error
+        return self._fragments.popleft()

@@ -62,14 +62,16 @@ class ReceivingPacs:
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
         entity.add_supported_context(Verification)
-        server = entity.start_server((LOOPBACK, self.port), block=False,
-                                     evt_handlers=[(evt.EVT_C_STORE, self._store)])
+        server = entity.start_server((LOOPBACK, self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
         self._server = cast("ThreadedAssociationServer", server)
         self.port = self._server.server_address[1]
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Stop listening; the files stay."""
         self._server.shutdown()
@@ -92,8 +94,14 @@ class ReceivingPacs:
             part.replace(path)
         except OSError:
             return OUT_OF_RESOURCES
-        self._note(Received(path=path, sop_class_uid=str(request.AffectedSOPClassUID), sop_instance_uid=name,
-                            calling_ae_title=str(event.assoc.requestor.ae_title).strip()))
+        self._note(
+            Received(
+                path=path,
+                sop_class_uid=str(request.AffectedSOPClassUID),
+                sop_instance_uid=name,
+                calling_ae_title=str(event.assoc.requestor.ae_title).strip(),
+            )
+        )
         return SUCCESS
 
     def _note(self, received: Received) -> None:

@@ -262,6 +262,84 @@ def test_a_commitment_report_that_comes_between_is_declined_so_that_the_peer_rep
     assert answers == [dimse.PROCESSING_FAILURE]
 
 
+STATUS_0 = {dimse.COMMAND_FIELD: 0x8001, dimse.MESSAGE_ID_RESPONDED_TO: 1, dimse.STATUS: 0}
+
+
+@pytest.mark.parametrize("fragment_bytes", [1, 7, 16000])
+@pytest.mark.parametrize("data", [None, b"a data set that nobody asked for"])
+def test_a_response_in_any_number_of_fragments_with_or_without_data_is_understood(images, fragment_bytes, data):
+    def script(talk: Talk) -> None:
+        talk.accept()
+        context_id, _, _ = talk.read_message()
+        command = command_set(STATUS_0 | {dimse.DATA_SET_TYPE: dimse.NO_DATA_SET if data is None else dimse.DATA_SET})
+        pdus = list(pdu.p_data_pdus(context_id, [command], is_command=True, fragment_bytes=fragment_bytes))
+        if data:
+            pdus += pdu.p_data_pdus(context_id, [data], is_command=False, fragment_bytes=fragment_bytes)
+        values = b"".join(one[6:] for one in pdus)
+        talk.socket.sendall(struct.pack(">BBI", pdu.P_DATA, 0, len(values)) + values)
+        talk.release()
+    with ScriptedPeer(script) as scripted:
+        assert send(scripted.peer, [item(1, images[0])]) == [(1, "1.2.1.0", 0)]
+
+
+def test_a_report_and_the_response_in_one_pdu_are_both_understood(images):
+    report = {dimse.AFFECTED_SOP_CLASS: "1.2.840.10008.1.20.1", dimse.COMMAND_FIELD: dimse.N_EVENT_REPORT_RQ,
+              dimse.MESSAGE_ID: 5, dimse.DATA_SET_TYPE: dimse.NO_DATA_SET}
+
+    def script(talk: Talk) -> None:
+        talk.accept()
+        context_id, _, _ = talk.read_message()
+        commands = [command_set(report), command_set(STATUS_0 | {dimse.DATA_SET_TYPE: dimse.NO_DATA_SET})]
+        values = b"".join(one[6:] for command in commands for one in pdu.p_data_pdus(
+            context_id, [command], is_command=True, fragment_bytes=16000))
+        talk.socket.sendall(struct.pack(">BBI", pdu.P_DATA, 0, len(values)) + values)
+        talk.read_message()
+        talk.release()
+    with ScriptedPeer(script) as scripted:
+        assert send(scripted.peer, [item(1, images[0])]) == [(1, "1.2.1.0", 0)]
+    assert scripted.finished
+
+
+@pytest.mark.parametrize(("answer", "words"), [
+    (pdu.RELEASE_RQ_PDU, "a PDU of type 0x05 where P-DATA-TF was due"),
+    (bytes((pdu.P_DATA, 0, 0, 0, 0, 6, 0, 0, 0, 99, 1, 3)), "does not fit its PDU"),
+    (bytes((pdu.P_DATA, 0, 0, 0, 0, 3, 0, 0, 0)), "is cut off"),
+])
+def test_nonsense_in_place_of_a_response_is_said_to_be_so(images, answer, words):
+    def script(talk: Talk) -> None:
+        talk.accept()
+        talk.read_message()
+        talk.socket.sendall(answer)
+        with suppress(ConnectionError):
+            talk.read_pdu()
+    with ScriptedPeer(script) as scripted, pytest.raises(PeerUnreachable, match=words):
+        send(scripted.peer, [item(1, images[0])])
+
+
+def test_an_endless_response_is_not_read_for_ever(images):
+    def script(talk: Talk) -> None:
+        talk.accept()
+        context_id, _, _ = talk.read_message()
+        endless = struct.pack(">BBIIBB", pdu.P_DATA, 0, 65536 + 6, 65536 + 2, context_id, 1) + bytes(65536)
+        with suppress(OSError):
+            while True:
+                talk.socket.sendall(endless)
+    with ScriptedPeer(script) as scripted, pytest.raises(PeerUnreachable, match="a message of more than"):
+        send(scripted.peer, [item(1, images[0])])
+
+
+def test_both_sides_may_ask_to_release_at_one_time(images):
+    def script(talk: Talk) -> None:
+        talk.accept()
+        talk.store(0x0000)
+        talk.socket.sendall(pdu.RELEASE_RQ_PDU)
+        kinds = [talk.read_pdu()[0], talk.read_pdu()[0]]
+        assert kinds == [pdu.RELEASE_RQ, pdu.RELEASE_RP]
+    with ScriptedPeer(script) as scripted:
+        send(scripted.peer, [item(1, images[0])])
+    assert scripted.finished
+
+
 def test_what_is_stored_stays_stored_when_the_peer_does_not_release(images):
     def script(talk: Talk) -> None:
         talk.accept()
