@@ -174,7 +174,7 @@ def enhanced_ct(
         **PATIENT, **SERIES, **{key: slices[0][key].value for key in kept}, **ENHANCED,
         "SOPInstanceUID": uid_of(seed, "image"), "InstanceNumber": 1, "NumberOfFrames": len(order), "PixelData": pixels,
         "SharedFunctionalGroupsSequence": [shared],
-        "PerFrameFunctionalGroupsSequence": [_frame(slices[k], k) for k in order],
+        "PerFrameFunctionalGroupsSequence": [_frame(slices[k], int(k)) for k in order],
         "DimensionOrganizationSequence": [dataset(DimensionOrganizationUID=uid_of(seed, "dimension"))],
         "DimensionIndexSequence": [pointer], **attributes,
     }

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from dicomnode.domain.study import SeriesRecord
+from dicomnode.route.prefer import scores, sharpness
+from tests.studies import series
+
+
+def best(prefer, **candidates: SeriesRecord):
+    points = scores([one.instances for one in candidates.values()], prefer)
+    return list(candidates)[points.index(max(points))]
+
+
+def test_thinnest_wins_and_one_that_does_not_say_loses():
+    assert best({"SliceThickness": "thinnest"}, thick=series("a", SliceThickness="5"),
+                thin=series("b", SliceThickness="1"), silent=series("c", SliceThickness="")) == "thin"
+    assert best({"SliceThickness": "thickest"}, thick=series("a", SliceThickness="5"),
+                thin=series("b", SliceThickness="1")) == "thick"
+
+
+def test_the_first_wish_decides_before_the_second():
+    prefer = {"SliceThickness": "thinnest", "ConvolutionKernel": "soft"}
+    assert best(prefer, thin_sharp=series("a", SliceThickness="1", ConvolutionKernel="B70f"),
+                thick_soft=series("b", SliceThickness="3", ConvolutionKernel="B30f")) == "thin_sharp"
+    assert best(prefer, sharp=series("a", SliceThickness="1", ConvolutionKernel="B70f"),
+                soft=series("b", SliceThickness="1", ConvolutionKernel="B30f")) == "soft"
+
+
+def test_most_counts_slices():
+    assert best({"InstanceNumber": "most"}, few=series("a", slices=20), many=series("b", slices=60)) == "many"
+
+
+def test_a_text_is_looked_for_in_the_attribute():
+    assert best({"SeriesDescription": "venous"}, arterial=series("a", SeriesDescription="Arterial"),
+                venous=series("b", SeriesDescription="THX Venous 1.0")) == "venous"
+
+
+def test_without_a_wish_all_score_alike():
+    assert scores([series("a").instances, series("b").instances], {}) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("soft", "sharp"), [
+    ("B30f", "B70f"), ("Br40d", "Bl57d"), ("STANDARD", "LUNG"), ("SOFT", "BONEPLUS"), ("FC13", "FC51"), ("B", "D"),
+    ("I31f", "I70f"), ("H20s", "H60s"),
+])
+def test_kernels_of_the_makers_are_told_apart(soft, sharp):
+    assert sharpness(soft) < sharpness(sharp)
+
+
+def test_an_unknown_kernel_is_not_guessed():
+    assert sharpness("XYZ") is None
+    assert best({"ConvolutionKernel": "soft"}, unknown=series("a", ConvolutionKernel="XYZ"),
+                known=series("b", ConvolutionKernel="B30f")) == "known"
