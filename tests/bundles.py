@@ -36,8 +36,8 @@ def stack(shape_zyx: Sequence[int], affine: NDArray[np.float64] | None = None, *
             instance=InstanceRef(sop_class_uid=CT_IMAGE_STORAGE, sop_instance_uid=uid_of(seed, k)))
         for k in range(shape_zyx[0]))
     return SliceStack(
-        study_uid=uid_of(seed, "study"), series_uid=uid_of(seed, "series"), frame_of_reference_uid=uid_of(seed, "frame"),
-        planes=planes, rows=shape_zyx[1], columns=shape_zyx[2])
+        study_uid=uid_of(seed, "study"), series_uid=uid_of(seed, "series"),
+        frame_of_reference_uid=uid_of(seed, "frame"), planes=planes, rows=shape_zyx[1], columns=shape_zyx[2])
 
 
 def volume(values_zyx: NDArray[Any], affine: NDArray[np.float64] | None = None, *, modality: str = "CT") -> Volume:
@@ -74,7 +74,7 @@ def spleen_form(
     return folder
 
 
-def _spread(weight: Any) -> Any:
+def _spread(weight: Any) -> Any:  # noqa: ANN401 - a tensor, torch is imported where it is used
     """Return random weights without bias: scores lie around zero, so that every class wins somewhere."""
     return weight * 0 if weight.ndim == 1 and weight.is_floating_point() and float(weight.abs().max()) < 1 else weight
 
@@ -151,7 +151,7 @@ def _inference(
     }
 
 
-def _build(definition: Mapping[str, Any]) -> Any:
+def _build(definition: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a torch module
     from monai.bundle import ConfigParser
 
     return ConfigParser({"net": dict(definition)}).get_parsed_content("net")

@@ -174,7 +174,7 @@ def _dotted(node: ast.AST) -> str:
     return ".".join(reversed(parts))
 
 
-def _cleaned(value: object, config: Mapping[str, Any]) -> Any:
+def _cleaned(value: object, config: Mapping[str, Any]) -> object:
     if isinstance(value, Mapping):
         return {key: _cleaned(item, config) for key, item in value.items()}
     if isinstance(value, list):
@@ -182,11 +182,11 @@ def _cleaned(value: object, config: Mapping[str, Any]) -> Any:
     return value
 
 
-def _canonical(value: object) -> Any:
+def _canonical(value: object) -> object:
     if isinstance(value, Mapping):
         made = {key: _canonical(item) for key, item in value.items()}
-        if isinstance(made.get("_target_"), str):
-            made["_target_"] = CLASSES[short_name(made["_target_"])]
+        if "_target_" in made:
+            made["_target_"] = CLASSES[short_name(str(made["_target_"]))]
         return made
     return [_canonical(item) for item in value] if isinstance(value, list) else value
 

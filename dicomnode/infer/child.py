@@ -12,8 +12,8 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 from dicomnode.infer import sandbox, wire
 
@@ -93,7 +93,7 @@ class _Server:
         return {"ok": True, "seconds": outcome.seconds, "notes": list(outcome.notes),
                 "peak_mb": _peak_mb(), "device": str(self._bundle.device)}
 
-    def _progress(self) -> Any:
+    def _progress(self) -> Callable[[float], None]:
         last = 0.0
 
         def tell(fraction: float) -> None:

@@ -8,23 +8,17 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import (
-    AsDiscreted,
-    CastToTyped,
-    Compose,
-    EnsureTyped,
-    Invertd,
+from monai.transforms.compose import Compose
+from monai.transforms.intensity.dictionary import (
     NormalizeIntensityd,
-    Orientationd,
     ScaleIntensityd,
     ScaleIntensityRanged,
     ScaleIntensityRangePercentilesd,
-    Spacingd,
     ThresholdIntensityd,
-    ToTensord,
 )
-from monai.transforms.post.dictionary import Activationsd
+from monai.transforms.post.dictionary import Activationsd, AsDiscreted, Invertd
+from monai.transforms.spatial.dictionary import Orientationd, Spacingd
+from monai.transforms.utility.dictionary import CastToTyped, EnsureTyped, ToTensord
 from numpy.typing import NDArray
 
 from dicomnode.infer.bundle import Bundle
@@ -156,7 +150,7 @@ def target_grid(steps: Sequence[Any], image_key: str, affine_ras_mm: NDArray[np.
     data: dict[str, Any] = {image_key: as_meta(torch.zeros(1).expand(1, *shape_xyz), affine_ras_mm, shape_xyz)}
     for step in steps:
         data = step(data, lazy=True)
-    image: MetaTensor = data[image_key]
+    image = data[image_key]
     affine = np.asarray(image.peek_pending_affine(), dtype=np.float64)
     return locate(affine, tuple(int(n) for n in image.peek_pending_shape()), affine_ras_mm)
 

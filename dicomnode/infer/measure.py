@@ -170,7 +170,7 @@ def _longest_axis_mm(voxels: NDArray[np.bool_], stack: SliceStack) -> tuple[floa
     plane = voxels[key]
     edge = plane & ~ndimage.binary_erosion(plane)
     row_mm, column_mm = stack.planes[0].pixel_spacing_mm
-    points = np.argwhere(edge) * (row_mm, column_mm)
+    points: NDArray[np.float64] = np.argwhere(edge).astype(np.float64) * np.array([row_mm, column_mm], dtype=np.float64)
     longest = max((float(((points - point) ** 2).sum(axis=1).max()) for point in _extreme(points)), default=0.0)
     return longest ** 0.5 + (row_mm + column_mm) / 2, key
 
@@ -179,7 +179,8 @@ def _extreme(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the points that can end the longest axis: the outermost in each of 64 directions."""
     angles = np.linspace(0, np.pi, 64, endpoint=False)
     along = points @ np.stack([np.sin(angles), np.cos(angles)])
-    return points[np.unique(np.concatenate([along.argmax(axis=0), along.argmin(axis=0)]))]
+    ends = np.unique(np.concatenate([along.argmax(axis=0), along.argmin(axis=0)]))
+    return np.asarray(points[ends], dtype=np.float64)
 
 
 def _numbered(lesions: Sequence[_Lesion], shape: tuple[int, ...]) -> NDArray[np.uint16]:

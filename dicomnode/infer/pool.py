@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,13 @@ from numpy.typing import NDArray
 from dicomnode.domain.findings import values_present
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.volume import Volume
-from dicomnode.errors import ModelChanged, ModelFailed, ModelMissing, ModelRefused
-from dicomnode.infer import wire
-from dicomnode.infer.digest import BundleCopy, bundle_digest, copy_bundle
+from dicomnode.errors import ModelFailed, ModelMissing
+from dicomnode.infer.digest import bundle_digest
 from dicomnode.infer.process import ChildProcess
+from dicomnode.infer.request import Request
+from dicomnode.infer.verify import check_digest, check_supported, checked_copy, unreadable
 
 Progress = Callable[[float], None]
-CONFIG_SUFFIXES: Final = (".json", ".yaml", ".yml")
-WEIGHT_SUFFIXES: Final = (".pt", ".pth", ".ckpt")
-LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 SANDBOX_TIMEOUT_S: Final = 30
 
 
@@ -102,17 +100,17 @@ class Pool:
         ModelMissing, ModelChanged, ModelRefused
             Nothing of the bundle was parsed.
         """
-        _check_supported(model)
+        check_supported(model)
         folder = self._folder(model)
         try:
             found = bundle_digest(folder)
         except OSError as error:
-            raise _unreadable(model, error) from error
-        _check_digest(model, folder, found)
+            raise unreadable(model, error) from error
+        check_digest(model, folder, found)
 
     def prepare(self, model: ModelFile) -> float:
         """Load a bundle ahead of its first study; return the seconds it took (0 when warm)."""
-        _check_supported(model)
+        check_supported(model)
         return self._loaded(model, time.monotonic() + model.runtime.time_limit_s, None)[1]
 
     def run(self, model: ModelFile, volumes: Mapping[str, Volume], *, progress: Progress | None = None,
@@ -128,11 +126,11 @@ class Pool:
         ClaimLost
             If ``cancelled`` was set meanwhile; the child was killed.
         """
-        _check_supported(model)
+        check_supported(model)
         start = time.monotonic()
         deadline_s = start + model.runtime.time_limit_s
         entry, load_s = self._loaded(model, deadline_s, cancelled)
-        request = _Request(model, volumes)
+        request = Request(model, volumes)
         try:
             with entry.lock:
                 entry.child.forget_peak()
@@ -157,7 +155,7 @@ class Pool:
             self._warm.clear()
         self._starter.shutdown()
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Self:
         """Return the pool itself."""
         return self
 
@@ -197,7 +195,7 @@ class Pool:
         folder = self._folder(model)
         child = self._starter.submit(ChildProcess, model.name, device=self._device, threads=self._threads).result()
         try:
-            copy = _copy(model, folder)
+            copy = checked_copy(model, folder)
             try:
                 answer = child.ask(
                     {"do": "load", "files": list(copy.memory), "overrides": dict(model.runtime.overrides),
@@ -220,48 +218,6 @@ class Pool:
         return folder
 
 
-class _Request:
-    """Volumes in shared memory, and the memory into which the labels will be written."""
-
-    def __init__(self, model: ModelFile, volumes: Mapping[str, Volume]) -> None:
-        self._model = model
-        self._channels = _channels(model, volumes)
-        stack = self._channels[0].stack
-        self._shape = stack.shape_zyx
-        self._affine = stack.affine_lps_mm
-        highest = max((label.value for label in model.labels), default=1)
-        self._dtype = "uint8" if highest <= np.iinfo(np.uint8).max else "uint16"
-        self.fds = [wire.share(volume.values_zyx) for volume in self._channels]
-        self.fds.append(wire.allocate(int(np.prod(self._shape)) * np.dtype(self._dtype).itemsize))
-
-    def message(self) -> dict[str, object]:
-        """Return the request as JSON data: no patient data, only geometry and settings."""
-        runtime = self._model.runtime
-        return {
-            "do": "run", "shape": list(self._shape), "out_dtype": self._dtype,
-            "affine_ras_mm": affine_ras_mm(self._affine).tolist(),
-            "inputs": [{"dtype": str(volume.values_zyx.dtype)} for volume in self._channels],
-            "settings": {"precision": runtime.precision, "fast_resample": runtime.fast_resample,
-                         "clamp_roi": runtime.clamp_roi, "sw_batch_size": runtime.sw_batch_size},
-        }
-
-    def labels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Return the labels without copying them."""
-        return wire.view(self.fds[-1], self._dtype, self._shape)
-
-    def close(self) -> None:
-        """Give the memory back; arrays that still map it keep it alive."""
-        for fd in self.fds:
-            os.close(fd)
-        self.fds.clear()
-
-
-def affine_ras_mm(affine_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn (slice, row, column) → LPS into (column, row, slice) → RAS, rounded to float32 as NIfTI stores it."""
-    swapped = (LPS_TO_RAS @ affine_lps_mm)[:, [2, 1, 0, 3]]
-    return np.asarray(swapped.astype(np.float32), dtype=np.float64)
-
-
 def sandbox_report() -> dict[str, str]:
     """Return what this machine's kernel grants a child; keys as ``dicomnode.infer.sandbox.enter``."""
     command = [sys.executable, "-m", "dicomnode.infer.sandbox"]
@@ -277,62 +233,6 @@ def sandbox_report() -> dict[str, str]:
 
 def _key(model: ModelFile) -> str:
     return f"{model.bundle}|{model.digest}|{json.dumps(dict(model.runtime.overrides), sort_keys=True, default=str)}"
-
-
-def _check_supported(model: ModelFile) -> None:
-    if model.trust != "pieces":
-        msg = f"model {model.name}: trust = {model.trust!r}: this version runs bundles by their pieces only " \
-            "(trust = \"pieces\"); a bundle that needs its own scripts cannot be run"
-        raise ModelRefused(msg)
-    if model.task != "segmentation":
-        msg = f"model {model.name}: task = {model.task!r}: this version runs segmentation only"
-        raise ModelRefused(msg)
-
-
-def _wanted(path: str) -> bool:
-    return path.startswith("configs/") and path.endswith(CONFIG_SUFFIXES) \
-        or path.startswith("models/") and path.endswith(WEIGHT_SUFFIXES)
-
-
-def _copy(model: ModelFile, folder: Path) -> BundleCopy:
-    try:
-        copy = copy_bundle(folder, _wanted)
-    except OSError as error:
-        raise _unreadable(model, error) from error
-    try:
-        _check_digest(model, folder, copy.digest)
-    except ModelChanged:
-        copy.close()
-        raise
-    return copy
-
-
-def _unreadable(model: ModelFile, error: OSError) -> ModelMissing:
-    return ModelMissing(f"model {model.name}: its bundle cannot be read: {error}")
-
-
-def _check_digest(model: ModelFile, folder: Path, found: str) -> None:
-    if found != model.digest:
-        msg = f"model {model.name}: bundle {folder} has digest {found}, its model file pins {model.digest}; " \
-            "nothing of it was loaded. Restore the bundle, or pin the new digest after validating it"
-        raise ModelChanged(msg)
-
-
-def _channels(model: ModelFile, volumes: Mapping[str, Volume]) -> list[Volume]:
-    missing = [role.role for role in model.inputs if role.role not in volumes]
-    if missing:
-        msg = f"model {model.name}: no volume for the input {', '.join(missing)}"
-        raise ModelFailed(msg)
-    channels = [volumes[role.role] for role in model.inputs]
-    first = channels[0].stack
-    for role, volume in zip(model.inputs, channels, strict=True):
-        same = volume.stack.shape_zyx == first.shape_zyx \
-            and np.allclose(volume.stack.affine_lps_mm, first.affine_lps_mm, atol=1e-2)
-        if not same:
-            msg = f"model {model.name}: input {role.role} lies on another grid than {model.inputs[0].role}: " \
-                f"{volume.stack.shape_zyx} against {first.shape_zyx}; several inputs must share one grid"
-            raise ModelFailed(msg)
-    return channels
 
 
 def _check_labels(model: ModelFile, labels: NDArray[Any]) -> None:

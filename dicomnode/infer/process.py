@@ -6,13 +6,14 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from dicomnode import errors
 from dicomnode.errors import ClaimLost, GpuOutOfMemory, InferenceError, ModelProcessDied, ModelTimeout
@@ -104,15 +105,17 @@ class ChildProcess:
                 raise ModelTimeout(msg)
             held_mb = self._resident_mb()
             if memory_limit_mb and held_mb > memory_limit_mb:
-                msg = f"model {self.name}: its process held {held_mb:.0f} MB, memory_limit_mb = {memory_limit_mb}; " \
+                msg = (
+                    f"model {self.name}: its process held {held_mb:.0f} MB, memory_limit_mb = {memory_limit_mb}; "
                     "it was killed. Raise the limit in the model file, or switch fast_resample on"
+                )
                 raise GpuOutOfMemory(msg)
             if (answer := self._poll()) is not None:
                 return answer
 
     def _poll(self) -> wire.Message | None:
         stderr = self._process.stderr
-        streams = [self._channel, *([stderr] if stderr and not stderr.closed else [])]
+        streams: list[socket.socket | IO[bytes]] = [self._channel, *([stderr] if stderr and not stderr.closed else [])]
         ready, _, _ = select.select(streams, [], [], WATCH_EVERY_S)
         if stderr in ready and stderr is not None:
             text = os.read(stderr.fileno(), 1 << 16)

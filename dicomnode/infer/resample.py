@@ -12,6 +12,8 @@ corners disagree are interpolated; the result equals interpolating every class e
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,8 @@ def resample(values_zyx: NDArray[Any], grid: TargetGrid) -> torch.Tensor:
     slices, rows, columns = (_taps(grid.in_source(axis, n), n) for axis, n in enumerate(values_zyx.shape))
     out = torch.empty((len(slices[0]), len(rows[0]), len(columns[0])), dtype=torch.float32)
     source = torch.from_numpy(values_zyx)
-    for k in range(out.shape[0]):
+
+    def one_slice(k: int) -> None:
         below, weight = int(slices[0][k]), float(slices[1][k])
         plane = _rows(source[below], rows)
         if weight:
@@ -36,7 +39,21 @@ def resample(values_zyx: NDArray[Any], grid: TargetGrid) -> torch.Tensor:
         low = plane.index_select(1, columns[0])
         high = plane.index_select(1, (columns[0] + 1).clamp_(max=plane.shape[1] - 1))
         torch.lerp(low, high, columns[1][None, :], out=out[k])
+
+    _each(one_slice, out.shape[0])
     return out.permute(grid.axes).contiguous()
+
+
+def _each(one_slice: Callable[[int], None], count: int) -> None:
+    """Do every slice, in as many threads as torch has; each slice by itself is too small to be divided."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as workers:
+            for _ in workers.map(one_slice, range(count)):
+                pass
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _rows(plane: torch.Tensor, rows: Taps) -> torch.Tensor:
@@ -55,8 +72,11 @@ def put_back_labels(labels: torch.Tensor, grid: TargetGrid, out_zyx: NDArray[Any
     low = _source_order(labels, grid)
     index = [torch.from_numpy(np.rint(grid.in_target(axis, size)).astype(np.int64))
              for axis, size in enumerate(out_zyx.shape)]
-    for k, z in enumerate(index[0].tolist()):
-        out_zyx[k] = low[z].index_select(1, index[2]).index_select(0, index[1]).numpy()
+
+    def one_slice(k: int) -> None:
+        out_zyx[k] = low[int(index[0][k])].index_select(1, index[2]).index_select(0, index[1]).numpy()
+
+    _each(one_slice, out_zyx.shape[0])
 
 
 def put_back_argmax(scores: torch.Tensor, grid: TargetGrid, out_zyx: NDArray[Any]) -> None:
@@ -70,12 +90,15 @@ def put_back_argmax(scores: torch.Tensor, grid: TargetGrid, out_zyx: NDArray[Any
     taps = [_taps(grid.in_target(axis, size), low.shape[axis + 1])
             for axis, size in enumerate(out_zyx.shape)]
     undecided = _undecided(winners)
-    for k in range(out_zyx.shape[0]):
+
+    def one_slice(k: int) -> None:
         z, weight = int(taps[0][0][k]), float(taps[0][1][k])
         labels = winners[z].index_select(1, taps[2][0]).index_select(0, taps[1][0])
         if bool(undecided[z].any()):
             _decide(torch.lerp(low[:, z], low[:, z + 1], weight), undecided[z], taps[1], taps[2], labels)
         out_zyx[k] = labels.numpy()
+
+    _each(one_slice, out_zyx.shape[0])
 
 
 def _decide(plane: torch.Tensor, open_cells: torch.Tensor, rows: Taps, columns: Taps,

@@ -84,7 +84,7 @@ def _standard(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_m
     clock.lap("inference")
     labels = standard.labels_zyx(standard.postprocess(bundle, data, output), out_zyx.shape)
     if int(labels.max()) > np.iinfo(out_zyx.dtype).max:
-        msg = f"the bundle gives the label {int(labels.max())}; the model file names none above {np.iinfo(out_zyx.dtype).max}"
+        msg = f"the bundle gives the label {int(labels.max())}, which no [[labels]] of the model file names"
         raise ModelFailed(msg)
     np.copyto(out_zyx, labels, casting="unsafe")
     clock.lap("postprocess")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
+from monai.data.meta_tensor import MetaTensor
 from numpy.typing import NDArray
 
 from dicomnode.errors import ModelFailed
@@ -64,8 +64,10 @@ def labels_zyx(prediction: torch.Tensor, shape_zyx: Sequence[int]) -> AnyArray:
     values = values.as_tensor() if isinstance(values, MetaTensor) else values
     expected = tuple(reversed(shape_zyx))
     if values.ndim != len(expected) + 1 or values.shape[0] != 1 or tuple(values.shape[1:]) != expected:
-        msg = f"the bundle gives an array of shape {tuple(values.shape)}; expected is one label map, (1, " \
+        msg = (
+            f"the bundle gives an array of shape {tuple(values.shape)}; expected is one label map, (1, "
             f"{', '.join(map(str, expected))}): its postprocessing must end with argmax on the grid of its input"
+        )
         raise ModelFailed(msg)
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= np.iinfo(np.uint16).max):

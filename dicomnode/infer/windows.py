@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from monai.data.utils import dense_patch_slices
-from monai.inferers import Inferer, SlidingWindowInferer
+from monai.inferers.inferer import Inferer, SlidingWindowInferer
 from monai.inferers.utils import _get_scan_interval
 
 from dicomnode.errors import GpuOutOfMemory
@@ -29,9 +29,9 @@ class Precision:
     def of(name: str, device: torch.device) -> Precision:
         """Return what ``runtime.precision`` means on this machine; ``auto`` is bfloat16 where it is native."""
         if name == "auto":
-            native = torch.cuda.is_bf16_supported() if device.type == "cuda" \
-                else torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-            return Precision(bfloat16=bool(native))
+            supported = torch.cuda.is_bf16_supported if device.type == "cuda" \
+                else torch.ops.mkldnn._is_mkldnn_bf16_supported  # noqa: SLF001 - the only question torch answers
+            return Precision(bfloat16=bool(supported()))
         return Precision(bfloat16=name == "bfloat16")
 
 
@@ -66,8 +66,10 @@ def infer(bundle: Bundle, image: torch.Tensor, *, precision: Precision, roi: tup
             if "allocate memory" not in str(error) and "out of memory" not in str(error):
                 raise
             _free(bundle.device)
-    msg = f"memory did not suffice for an image of {tuple(image.shape)}, after {len(notes)} smaller attempts: " \
+    msg = (
+        f"memory did not suffice for an image of {tuple(image.shape)}, after {len(notes)} smaller attempts: "
         "raise memory_limit_mb of the model file, or use a machine with more memory"
+    )
     raise GpuOutOfMemory(msg)
 
 
@@ -84,7 +86,7 @@ def _attempt(bundle: Bundle, image: torch.Tensor, attempt: Attempt, precision: P
     device = torch.device("cpu") if attempt.on_cpu else bundle.device
     network = bundle.network.to(device)
     if precision.bfloat16 and image.ndim == 5:  # noqa: PLR2004 - batch, channel and three axes
-        network = network.to(memory_format=torch.channels_last_3d)
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stub knows 4-D only
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode() if precision.bfloat16 else torch.no_grad())
         stack.enter_context(_adjusted(bundle.inferer, attempt, roi, device))
@@ -135,7 +137,7 @@ class _Counter:
     def __init__(self, expected: int, progress: Progress, *, widen: bool) -> None:
         self._expected, self._progress, self._widen, self._done = expected, progress, widen, 0
 
-    def __call__(self, _module: torch.nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+    def __call__(self, _module: torch.nn.Module, inputs: tuple[Any, ...], output: object) -> object:
         self._done += int(inputs[0].shape[0])
         self._progress(min(1.0, self._done / self._expected))
         return output.float() if self._widen and isinstance(output, torch.Tensor) else output
@@ -150,7 +152,7 @@ def expected_windows(inferer: Inferer, image_size: tuple[int, ...]) -> int:
         return 1
     roi = tuple(size if want is None or want <= 0 else int(want) for want, size in zip(wanted, image_size, strict=True))
     padded = tuple(map(max, image_size, roi))
-    overlap = inferer.overlap if isinstance(inferer.overlap, list | tuple) else [inferer.overlap] * len(roi)
+    overlap: Any = inferer.overlap if isinstance(inferer.overlap, list | tuple) else [inferer.overlap] * len(roi)
     step = _get_scan_interval(padded, roi, len(roi), overlap)
     return max(1, len(dense_patch_slices(padded, roi, step)))
 

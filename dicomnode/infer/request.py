@@ -1,0 +1,80 @@
+"""One request to a child: volumes in shared memory, geometry and settings as JSON, memory for the labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicomnode.domain.model import ModelFile
+from dicomnode.domain.volume import Volume
+from dicomnode.errors import ModelFailed
+from dicomnode.infer import wire
+
+LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
+SAME_GRID_MM: Final = 1e-2
+"""Largest difference between affines of inputs that count as lying on one grid."""
+
+
+class Request:
+    """Volumes in shared memory, and the memory into which the labels will be written."""
+
+    def __init__(self, model: ModelFile, volumes: Mapping[str, Volume]) -> None:
+        self._model = model
+        self._channels = _channels(model, volumes)
+        stack = self._channels[0].stack
+        self._shape = stack.shape_zyx
+        self._affine = stack.affine_lps_mm
+        highest = max((label.value for label in model.labels), default=1)
+        self._dtype = "uint8" if highest <= np.iinfo(np.uint8).max else "uint16"
+        self.fds = [wire.share(volume.values_zyx) for volume in self._channels]
+        self.fds.append(wire.allocate(int(np.prod(self._shape)) * np.dtype(self._dtype).itemsize))
+
+    def message(self) -> dict[str, object]:
+        """Return the request as JSON data: no patient data, only geometry and settings."""
+        runtime = self._model.runtime
+        return {
+            "do": "run", "shape": list(self._shape), "out_dtype": self._dtype,
+            "affine_ras_mm": affine_ras_mm(self._affine).tolist(),
+            "inputs": [{"dtype": str(volume.values_zyx.dtype)} for volume in self._channels],
+            "settings": {"precision": runtime.precision, "fast_resample": runtime.fast_resample,
+                         "clamp_roi": runtime.clamp_roi, "sw_batch_size": runtime.sw_batch_size},
+        }
+
+    def labels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Return the labels without copying them."""
+        return wire.view(self.fds[-1], self._dtype, self._shape)
+
+    def close(self) -> None:
+        """Give the memory back; arrays that still map it keep it alive."""
+        for fd in self.fds:
+            os.close(fd)
+        self.fds.clear()
+
+
+def affine_ras_mm(affine_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn (slice, row, column) → LPS into (column, row, slice) → RAS, rounded to float32 as NIfTI stores it."""
+    swapped = (LPS_TO_RAS @ affine_lps_mm)[:, [2, 1, 0, 3]]
+    return np.asarray(swapped.astype(np.float32), dtype=np.float64)
+
+
+def _channels(model: ModelFile, volumes: Mapping[str, Volume]) -> list[Volume]:
+    missing = [role.role for role in model.inputs if role.role not in volumes]
+    if missing:
+        msg = f"model {model.name}: no volume for the input {', '.join(missing)}"
+        raise ModelFailed(msg)
+    channels = [volumes[role.role] for role in model.inputs]
+    first = channels[0].stack
+    for role, volume in zip(model.inputs, channels, strict=True):
+        same = volume.stack.shape_zyx == first.shape_zyx \
+            and np.allclose(volume.stack.affine_lps_mm, first.affine_lps_mm, atol=SAME_GRID_MM)
+        if not same:
+            msg = (
+                f"model {model.name}: input {role.role} lies on another grid than {model.inputs[0].role}: "
+                f"{volume.stack.shape_zyx} against {first.shape_zyx}; several inputs must share one grid"
+            )
+            raise ModelFailed(msg)
+    return channels
