@@ -32,7 +32,7 @@ class PostgresServer:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=self._folder)
 
     def start(self) -> None:
-        options = f"-c fsync=off -c listen_addresses='' -c unix_socket_directories={self._folder}"
+        options = f"-c fsync=off -c autovacuum=off -c listen_addresses='' -c unix_socket_directories={self._folder}"
         data, log = str(self._folder / "data"), str(self._folder / "log")
         self._run("pg_ctl", "start", "-w", "-D", data, "-l", log, "-o", options)
 

@@ -59,7 +59,8 @@ def prove(
         select(_ASKED.delivery_id).where(_ASKED.transaction_uid == transaction_uid)).scalar_one_or_none()
     if delivery_id is None:
         events.record(c, at=now, kind=events.COMMITMENT_UNKNOWN, text="an answer to what was never asked",
-                      data={"transaction_uid": transaction_uid, "committed": len(committed_uids), "failed": len(failed)})
+                      data={"transaction_uid": transaction_uid, "committed": len(committed_uids),
+                            "failed": len(failed)})
         return Proof.UNKNOWN
     which = [tables.deliveries.c.id == delivery_id]
     c.execute(select(tables.deliveries.c.id).where(*which).with_for_update())

@@ -21,7 +21,10 @@ POSTGRESQL_OPTIONS: Final = "-c timezone=UTC -c statement_timeout=60s -c idle_in
 OLDEST_SQLITE: Final = (3, 35, 0)
 """The first with RETURNING."""
 
-_AWAY: Final = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError, sqlite3.OperationalError)
+UNDEFINED_TABLE: Final = "42P01"
+"""PostgreSQL's code; SQLite says it in words only."""
+
+_AWAY: Final = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
 _BEGIN: Final = "dicomnode_begin"
 
 
@@ -120,18 +123,16 @@ class Ledger:
         try:
             with engine.begin() as c:
                 yield c
-        except _AWAY as error:
-            raise LedgerUnavailable(self._sentence(error)) from error
-        except exc.ProgrammingError as error:
-            if getattr(error.orig, "sqlstate", None) != "42P01":  # undefined_table
+        except exc.SQLAlchemyError as error:
+            if not (isinstance(error, _AWAY) or type(error) is exc.DatabaseError or _not_migrated(error)):
                 raise
             raise LedgerUnavailable(self._sentence(error)) from error
 
-    def _sentence(self, error: Exception) -> str:
+    def _sentence(self, error: exc.SQLAlchemyError) -> str:
         """Say what the database said, without the statement and its values: they may hold patient data."""
         said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        unknown = "no such table" in said or "does not exist" in said
-        advice = "run `dicomnode db upgrade`" if unknown else "what was asked is not done, and may be tried again"
+        advice = "what was asked is not done and may be tried again"
+        advice = "run `dicomnode db upgrade`" if _not_migrated(error) else advice
         return f"{self!r}: {said or type(error).__name__}; {advice}"
 
     def _missing_file(self) -> Path | None:
@@ -153,6 +154,11 @@ class Ledger:
         if mode != "wal":
             msg = f"{path}: journal mode is {mode!r} where WAL is needed; allowed is a local disk, not a network share"
             raise LedgerUnavailable(msg)
+
+
+def _not_migrated(error: exc.SQLAlchemyError) -> bool:
+    said = getattr(error, "orig", None)
+    return getattr(said, "sqlstate", None) == UNDEFINED_TABLE or "no such table" in str(said)
 
 
 def _checked(url: str) -> URL:
