@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dicomnode.domain import node
-from dicomnode.domain.job import ANALYSIS, NOTICE, ModelSnapshot, NewDelivery, Snapshot, StoredResult
+from dicomnode.domain.job import ANALYSIS, ModelSnapshot, NewDelivery, Snapshot, StoredResult
 from dicomnode.domain.study import INDEXED_KEYWORDS, InstanceRecord
 from dicomnode.ledger import deliveries, events, jobs, studies
 from dicomnode.ledger.engine import Ledger
@@ -79,15 +79,18 @@ class Ward:
             assert studies.close(c, found, now=at)
             events.record(c, at=at, kind="study_complete", study_uid=study_uid, text="quiet for 30 s")
 
-    def job(self, study_uid: str, at: datetime, *, kind: str = ANALYSIS, route: str = "chest-ct", reason: str = "",
-            text: str = "") -> int:
+    def job(self, study_uid: str, at: datetime, *, route: str = "chest-ct") -> None:
         model = ModelSnapshot(name="demo_chest", digest=DIGEST, file_digest="f", toml="")
-        snapshot = Snapshot(route=route, to=("pacs",), models=() if kind == NOTICE else (model,), reason=reason,
-                            text=text)
+        snapshot = Snapshot(route=route, to=("pacs",), models=(model,))
         with self.ledger.write() as c:
-            made = jobs.create(c, study_uid=study_uid, kind=kind, revision=0, snapshot=snapshot, priority=100, now=at)
-        assert made is not None
-        return made
+            assert jobs.create(c, study_uid=study_uid, kind=ANALYSIS, revision=0, snapshot=snapshot, priority=100,
+                               now=at)
+
+    def study(self, study_uid: str, images: int, arrived_at: datetime, at: datetime, *, sender: str = "CT_SIEMENS_1"):
+        """A whole study with its job, made at ``at``."""
+        self.arrive(study_uid, images, arrived_at, sender=sender)
+        self.close(study_uid, at)
+        self.job(study_uid, at)
 
     def claim(self, at: datetime) -> jobs.ClaimedJob:
         with self.ledger.write() as c:
@@ -231,9 +234,7 @@ def study_uid(number: int) -> str:
 
 def fill(ward: Ward) -> None:
     u = study_uid
-    ward.arrive(u(1), 300, ward.ago(minutes=58))  # analysed
-    ward.close(u(1), ward.ago(minutes=57))
-    ward.job(u(1), ward.ago(minutes=57))
+    ward.study(u(1), 300, ward.ago(minutes=58), ward.ago(minutes=57))  # analysed
     ward.complete(ward.claim(ward.ago(minutes=57)), ward.ago(minutes=56, seconds=53))
     ward.deliver("pacs", ward.ago(minutes=56, seconds=52))
     ward.arrive(u(2), 1, ward.ago(minutes=50), modality="DX", sender="DX_ROOM_4")  # not applicable
@@ -244,27 +245,17 @@ def fill(ward: Ward) -> None:
     with ward.ledger.write() as c:
         events.record(c, at=ward.ago(minutes=43), kind=events.ROUTE_REFUSED, study_uid=u(3), text=gap,
                       data={"route": "chest-ct"})
-    ward.arrive(u(4), 240, ward.ago(minutes=30), sender="CT_GE_2")  # failed: our fault
-    ward.close(u(4), ward.ago(minutes=29))
-    ward.job(u(4), ward.ago(minutes=29))
+    ward.study(u(4), 240, ward.ago(minutes=30), ward.ago(minutes=29), sender="CT_GE_2")  # failed: our fault
     ward.fail(ward.claim(ward.ago(minutes=28)), ward.ago(minutes=27), "ModelProcessDied: signal 11 after 41 s")
-    ward.arrive(u(5), 300, ward.ago(minutes=21))  # undelivered
-    ward.close(u(5), ward.ago(minutes=20))
-    ward.job(u(5), ward.ago(minutes=20))
+    ward.study(u(5), 300, ward.ago(minutes=21), ward.ago(minutes=20))  # undelivered
     ward.complete(ward.claim(ward.ago(minutes=20)), ward.ago(minutes=19), peers=("archive",))
     ward.refuse("archive", ward.ago(minutes=18), "PeerRefused: archive answered 0x0122 (SOP Class not supported)")
-    ward.arrive(u(6), 412, ward.ago(minutes=12))  # delivering, its peer is away
-    ward.close(u(6), ward.ago(minutes=11))
-    ward.job(u(6), ward.ago(minutes=11))
+    ward.study(u(6), 412, ward.ago(minutes=12), ward.ago(minutes=11))  # delivering, its peer is away
     ward.complete(ward.claim(ward.ago(minutes=11)), ward.ago(minutes=10))
     ward.refuse("pacs", ward.ago(minutes=2), "PeerUnreachable: 127.0.0.1:4242 refuses the connection",
                 again=ward.now + timedelta(seconds=95))
-    ward.arrive(u(7), 290, ward.ago(minutes=3), sender="CT_GE_2")  # analysing
-    ward.close(u(7), ward.ago(minutes=2))
-    ward.job(u(7), ward.ago(minutes=2))
+    ward.study(u(7), 290, ward.ago(minutes=3), ward.ago(minutes=2), sender="CT_GE_2")  # analysing
     ward.claim(ward.ago(seconds=20))
-    ward.arrive(u(8), 305, ward.ago(minutes=1, seconds=40))  # waiting
-    ward.close(u(8), ward.ago(seconds=45))
-    ward.job(u(8), ward.ago(seconds=45))
+    ward.study(u(8), 305, ward.ago(minutes=1, seconds=40), ward.ago(seconds=45))  # waiting
     ward.arrive(u(9), 77, ward.ago(seconds=3))  # receiving
     ward.quarantine("CT_GE_2-0001", ward.ago(minutes=30))
