@@ -125,7 +125,7 @@ def _model(pool: Pool, model: object, *, deep: bool) -> str:
 
 def _machine() -> Iterator[Finding]:
     from dicomnode.infer.pool import sandbox_report
-    from dicomnode.receive.contexts import decodable_transfer_syntaxes
+    from dicomnode.receive.syntaxes import decodable_transfer_syntaxes
 
     gpus = shutil.which("nvidia-smi")
     yield Finding("GPU", ok=True, hint=not gpus, detail="present" if gpus else "none: models run on the CPU")

@@ -26,7 +26,7 @@ def explain(context: Context, *, what: str, json_wanted: bool) -> None:
         with context.ledger.read() as connection:
             record = studies.study_record(connection, what)
     models = {name: model for name, (model, _) in context.models.items()}
-    rows = []
+    rows: list[dict[str, object]] = []
     for outcome in match(record, context.config.routes, models, context.config.peers):
         says = (
             "matches"

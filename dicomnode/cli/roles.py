@@ -77,6 +77,7 @@ def deliver(context: Context) -> None:
 @click.pass_obj
 def web(context: Context) -> None:
     """Serve the status page and the metrics endpoint; reads the ledger, writes nothing."""
+    from dicomnode.ledger.engine import Ledger
     from dicomnode.web import app
 
-    app.run(context.config, context.ledger, _begin(context))
+    app.run(context.config, Ledger(context.config.database_url), _begin(context))

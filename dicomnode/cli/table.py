@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+
+FILE_COLUMNS = 240
+"""Width of a table that goes to a file or a pipe."""
 
 as_json = click.option("--json", "json_wanted", is_flag=True, help="Print one JSON array of objects.")
 
@@ -24,10 +28,10 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, json_wanted: bool, columns:
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column.endswith("_uid"))
     for row in rows:
         table.add_row(*(_text(row.get(column)) for column in columns))
-    Console(soft_wrap=False).print(table)
+    Console(width=None if sys.stdout.isatty() else FILE_COLUMNS).print(table)
 
 
 def _plain(value: object) -> object:

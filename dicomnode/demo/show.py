@@ -37,7 +37,7 @@ class Show:
             "delivery_completed": self._delivered,
             "job_not_completed": self._trouble,
             "delivery_not_completed": self._trouble,
-            "model_unusable": self._trouble,
+            "model_unusable": self._give_up,
         }
 
     def __enter__(self) -> Self:
@@ -103,6 +103,10 @@ class Show:
 
     def _delivered(self, event: Mapping[str, Any]) -> None:
         self._finish("delivered", f"{self._sent} objects acknowledged by {event.get('peer')}")
+
+    def _give_up(self, event: Mapping[str, Any]) -> None:
+        self._trouble(event)
+        self.gave_up = True
 
     def _trouble(self, event: Mapping[str, Any]) -> None:
         self._progress.console.print(f"[yellow]{event.get('event')}[/yellow]: {event.get('reason')}", highlight=False)

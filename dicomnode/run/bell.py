@@ -1,6 +1,6 @@
 """Processes of one node wake each other by a datagram; who misses it polls.
 
-Each waiting process binds ``<data_dir>/run/<role>.<pid>.sock``. Ringing a role sends one byte to every
+Each waiting process binds ``<data_dir>/run/<role>.<pid>.<host>.sock``. Ringing a role sends one byte to every
 such socket. A lost datagram costs at most ``POLL_S``: the truth is in the ledger and the spool.
 """
 
@@ -30,7 +30,7 @@ class Bell:
 
     def __init__(self, folder: Path, role: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._name = f"{role}.{os.getpid()}.sock"
+        self._name = f"{role}.{os.getpid()}.{socket.gethostname()}.sock"
         self._folder = folder
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.settimeout(0)

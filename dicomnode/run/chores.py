@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 
 from dicomnode import logs
@@ -50,17 +51,17 @@ def rescue(config: NodeConfig, ledger: Ledger, now: datetime) -> int:
 def apply_commitments(ledger: Ledger, spool: Spool, now: datetime) -> int:
     """Apply storage commitment answers that the receiver put down (PS3.4 Annex J)."""
     applied = 0
-    for event in spool.events():
-        if event.kind == "storage_commitment":
-            with ledger.write() as connection:
-                deliveries.prove(
-                    connection,
-                    transaction_uid=str(event.payload["transaction_uid"]),
-                    committed_uids=frozenset(event.payload["committed"]),
-                    failed=dict(event.payload["failed"]),
-                    now=now,
-                )
-        event.path.unlink(missing_ok=True)
+    for path in spool.events():
+        answer = json.loads(path.read_bytes())
+        with ledger.write() as connection:
+            deliveries.prove(
+                connection,
+                transaction_uid=answer["transaction_uid"],
+                committed_uids=frozenset(answer["committed"]),
+                failed=answer["failed"],
+                now=now,
+            )
+        path.unlink(missing_ok=True)
         applied += 1
     return applied
 

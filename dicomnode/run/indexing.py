@@ -73,7 +73,10 @@ class Indexer:
 
     def _read(self, arrival: Arrival, now: datetime) -> _Read | None:
         try:
-            record = header.record(arrival.path, charset_fallbacks=self._fallback)
+            record = header.record(arrival.path)
+            fallback = self._fallback.get(record.source_ae_title)
+            if fallback and "SpecificCharacterSet" not in record.attributes:
+                record = header.record(arrival.path, charset_fallback=fallback)
         except CannotUnderstand as error:
             self._spool.quarantine(arrival.path, error.reason)
             with self._ledger.write() as connection:

@@ -74,6 +74,7 @@ class Keeper:
                 now=now,
                 max_wait_s=self._config.completion.max_wait_s,
                 feeding_open=bool(self._feeding.get(study.study_uid, set()) & held),
+                backlog_older=False,
             )
             if verdict.complete and self.matcher.close(study, because=verdict.because, now=now):
                 closed = True

@@ -1,9 +1,13 @@
-"""Which roles live: each holds a lock that the kernel frees when the process dies."""
+"""Which roles live: each holds a lock that the kernel frees when the process dies.
+
+The file's name holds the host: containers that share a volume all have process 1.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from collections import Counter
 from pathlib import Path
 
@@ -13,9 +17,12 @@ class Presence:
 
     def __init__(self, folder: Path, role: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / f"{role}.{os.getpid()}.alive"
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        _bury_dead(folder, role)
+        self._path = folder / f"{role}.{os.getpid()}.{socket.gethostname()}.alive"
+        unborn = self._path.with_suffix(".unborn")
+        self._descriptor = os.open(unborn, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unborn.rename(self._path)
 
     def close(self) -> None:
         """Leave."""
@@ -24,14 +31,18 @@ class Presence:
 
 
 def living(folder: Path) -> dict[str, int]:
-    """Count the living processes of each role on this machine; leftovers of the dead are removed."""
+    """Count the living processes of each role; leftovers of the dead do not count."""
     counts: Counter[str] = Counter()
     for path in folder.glob("*.alive"):
         if _is_locked(path):
             counts[path.name.split(".", 1)[0]] += 1
-        else:
-            path.unlink(missing_ok=True)
     return dict(counts)
+
+
+def _bury_dead(folder: Path, role: str) -> None:
+    for path in folder.glob(f"{role}.*.alive"):
+        if not _is_locked(path):
+            path.unlink(missing_ok=True)
 
 
 def _is_locked(path: Path) -> bool:

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from dicomnode import logs
 from dicomnode.deliver.commit import request_commitment
-from dicomnode.deliver.scu import Outgoing, OutgoingFile, deliver
+from dicomnode.deliver.part10 import Outgoing, OutgoingFile
+from dicomnode.deliver.scu import deliver
 from dicomnode.domain.dicom import InstanceRef
 from dicomnode.domain.job import StoredResult
 from dicomnode.domain.node import NodeConfig, Peer

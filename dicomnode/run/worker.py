@@ -66,6 +66,15 @@ class Worker:
                 verified.append(model.digest)
         return verified
 
+    def warm_up(self, models: Sequence[ModelFile]) -> None:
+        """Load the first models before their first study comes."""
+        for model in models:
+            if model.digest in self._digests:
+                try:
+                    log.info("model_loaded", model=model.name, seconds=round(self._pool.prepare(model), 2))
+                except DicomNodeError as error:
+                    log.warning("model_unusable", model=model.name, reason=error.reason)
+
     def step(self, now: datetime) -> bool:
         """Claim and do one job; False if none waits."""
         with self._ledger.write() as connection:
@@ -251,6 +260,7 @@ def run(config: NodeConfig, ledger: Ledger, models: Sequence[ModelFile], stop: t
     )
     try:
         worker = Worker(config, ledger, spool, pool, models, stop)
+        worker.warm_up(models[: config.worker.warm_models])
         with Bell(folder, "worker") as bell:
             loop(worker.step, stop=stop, bell=bell, role="worker")
     finally:

@@ -1,0 +1,141 @@
+"""SIGKILL at the steps of the straight line; afterwards a restart is all that is needed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from dicomnode.deliver.scu import send_files
+from dicomnode.demo.pacs import ReceivingPacs
+from dicomnode.demo.study import write_phantom_study
+from dicomnode.domain.node import Peer
+from dicomnode.errors import DicomNodeError
+from tests.live import LiveNode, until
+
+LEASES = "[worker]\nlease_s = 3.0\nbackoff_s = 0.5\n[delivery]\nlease_s = 3.0\nbackoff_s = 0.5\n"
+ROUTES = '[[routes]]\nname = "chest-ct"\nmodel = ["demo_chest"]\nto = ["pacs"]\n'
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def chest(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chest")
+    write_phantom_study(folder, seed=11)
+    return sorted(folder.glob("*.dcm"))
+
+
+@pytest.fixture
+def pacs(tmp_path):
+    with ReceivingPacs(tmp_path / "pacs") as receiving:
+        yield receiving
+
+
+@pytest.fixture
+def node(tmp_path, pacs):
+    peers = (f'[peers.scanner]\nae_title = "SCANNER"\n[peers.pacs]\nae_title = "DEMOPACS"\nhost = "127.0.0.1"\n'
+             f"port = {pacs.port}\n")
+    live = LiveNode(tmp_path / "node", peers=peers, routes=ROUTES, extra=LEASES)
+    yield live.start()
+    live.stop()
+
+
+def send(node: LiveNode, paths: list[Path], acknowledged: list[Path] | None = None) -> None:
+    us = Peer(name="node", ae_title="DICOMNODE", host="127.0.0.1", port=node.port)
+
+    def note(count: int, _total: int) -> None:
+        if acknowledged is not None:
+            acknowledged[:] = paths[:count]
+
+    send_files(node_ae_title="SCANNER", peer=us, paths=paths, timeout_s=30, progress=note)
+
+
+def kill(node: LiveNode, role: str) -> None:
+    for pid in node.pids(role):
+        os.kill(pid, signal.SIGKILL)
+
+
+def data_set_digest(path: Path) -> str:
+    found = dcmread(path)
+    return hashlib.sha256(found.SOPInstanceUID.encode() + found.PixelData).hexdigest()
+
+
+def stored(node: LiveNode) -> Counter[str]:
+    return Counter(data_set_digest(p) for folder in ("store", "arrivals", "quarantine")
+                   for p in (node.spool / folder).rglob("*.dcm"))
+
+
+def exactly_one_result_set(pacs: ReceivingPacs) -> None:
+    objects = [dcmread(p) for p in pacs.folder.rglob("*.dcm")]
+    assert len({o.SOPInstanceUID for o in objects}) == len(objects)
+    kinds = Counter((o.Modality, o.SeriesDescription) for o in objects)
+    assert kinds, "nothing reached the PACS"
+    assert set(kinds.values()) == {1}, kinds
+
+
+def test_every_image_acknowledged_before_everything_was_killed_is_there_after_a_restart(node, pacs, chest):
+    acknowledged: list[Path] = []
+    us = Peer(name="node", ae_title="DICOMNODE", host="127.0.0.1", port=node.port)
+
+    def kill_at_the_sixtieth(count: int, _total: int) -> None:
+        acknowledged[:] = chest[:count]
+        if count == 60:
+            node.kill_everything()
+
+    with pytest.raises(DicomNodeError):
+        send_files(node_ae_title="SCANNER", peer=us, paths=chest, timeout_s=10, progress=kill_at_the_sixtieth)
+    assert len(acknowledged) >= 60
+    node.start()
+    until(lambda: not list((node.spool / "arrivals").rglob("*.dcm")), "the backlog is indexed")
+    kept = stored(node)
+    assert {data_set_digest(p) for p in acknowledged} <= set(kept)
+    assert set(kept.values()) == {1}
+
+
+def test_a_worker_killed_in_mid_inference_leaves_exactly_one_set_of_results(node, pacs, chest):
+    send(node, chest)
+    node.wait_for_event("job_progress")
+    kill(node, "worker")
+    node.wait_for_event("delivery_completed")
+    exactly_one_result_set(pacs)
+    (job,) = node.rows("jobs")
+    assert job["state"] == "completed"
+    assert job["attempt"] == 2
+
+
+def test_a_worker_that_is_stopped_past_its_lease_cannot_commit_when_it_wakes(node, pacs, chest):
+    send(node, chest)
+    node.wait_for_event("job_progress")
+    (pid,) = node.pids("worker")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        node.wait_for_event("work_rescued")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    node.wait_for_event("delivery_completed")
+    exactly_one_result_set(pacs)
+
+
+@pytest.mark.parametrize("role", ["keeper", "sender", "receiver"])
+def test_a_killed_role_comes_back_and_the_study_still_ends_with_one_result_set(node, pacs, chest, role):
+    send(node, chest)
+    kill(node, role)
+    node.wait_for_event("delivery_completed")
+    exactly_one_result_set(pacs)
+    if role == "receiver":
+        until(lambda: node.pids("receiver"), "the receiver is back")
+
+
+def test_everything_killed_after_inference_began_still_ends_with_one_result_set(node, pacs, chest):
+    send(node, chest)
+    node.wait_for_event("job_progress")
+    node.kill_everything()
+    node.start()
+    node.wait_for_event("delivery_completed")
+    exactly_one_result_set(pacs)
