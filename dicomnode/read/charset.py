@@ -11,7 +11,7 @@ from pydicom import Dataset
 from pydicom.charset import python_encoding
 from pydicom.dataelem import RawDataElement
 
-from dicomnode.read.part10 import as_read, tag_and_vr, texts
+from dicomnode.read.values import as_read, tag_and_vr, texts
 
 ESCAPE: Final = b"\x1b"
 SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})

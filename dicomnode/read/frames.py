@@ -8,7 +8,8 @@ from typing import Final
 
 from pydicom import Dataset
 
-from dicomnode.read.part10 import PARSE_ERRORS, texts, whole
+from dicomnode.read.part10 import PARSE_ERRORS
+from dicomnode.read.values import texts, whole
 
 SHARED: Final = "SharedFunctionalGroupsSequence"
 PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"

@@ -14,7 +14,8 @@ from dicomnode.domain.study import INDEXED_KEYWORDS, InstanceRecord
 from dicomnode.errors import CannotUnderstand
 from dicomnode.read.charset import text_values
 from dicomnode.read.frames import GROUP_OF, frame_count, frame_texts, is_multiframe
-from dicomnode.read.part10 import PARSE_ERRORS, Part10, parse, texts
+from dicomnode.read.part10 import PARSE_ERRORS, Part10, parse
+from dicomnode.read.values import texts
 
 CHUNK_BYTES: Final = 1 << 20
 GEOMETRY_KEYWORDS: Final = (

@@ -13,7 +13,7 @@ from pydicom.dataelem import RawDataElement
 
 from dicomnode.errors import UndecodableText
 from dicomnode.read.charset import ESCAPE, TEXT_VRS, declared, decode
-from dicomnode.read.part10 import tag_and_vr, texts
+from dicomnode.read.values import tag_and_vr, texts
 
 UTF8: Final = "ISO_IR 192"
 IDENTITY_TEXT: Final = frozenset({

@@ -13,7 +13,8 @@ from pydicom.pixels.decoders.base import get_decoder
 
 from dicomnode.errors import MissingRescale, UndecodablePixels
 from dicomnode.read.frames import frame_numbers, frame_texts
-from dicomnode.read.part10 import PARSE_ERRORS, Part10, texts, whole
+from dicomnode.read.part10 import PARSE_ERRORS, Part10
+from dicomnode.read.values import texts, whole
 
 DECODE_ERRORS: Final = (*PARSE_ERRORS, RuntimeError, OSError)
 """Everything the decoders of pydicom, GDCM and pylibjpeg raise on damaged or unknown data."""

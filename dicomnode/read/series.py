@@ -19,10 +19,12 @@ from dicomnode.errors import (
     UndecodablePixels,
 )
 from dicomnode.read.frames import is_multiframe
-from dicomnode.read.geometry import planes_of, preflight
+from dicomnode.read.geometry import planes_of
 from dicomnode.read.normalise import normalise
-from dicomnode.read.part10 import Part10, numbers, parse, texts
+from dicomnode.read.part10 import Part10, parse
 from dicomnode.read.pixels import ValueVolume, rescale, stored_frames
+from dicomnode.read.preflight import preflight
+from dicomnode.read.values import numbers, texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +63,7 @@ def load(paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") 
     Raises
     ------
     UnusableInput
-        The class names the reason; see ``geometry.planes_of``, ``geometry.preflight``, ``pixels``.
+        The class names the reason; see ``geometry.planes_of``, ``preflight.preflight``, ``pixels``.
     """
     parts = _parsed(paths)
     stack = planes_of([part.header for part in parts.values()])

@@ -17,7 +17,8 @@ from dicomnode.errors import (
     NoSuitableSeries,
     OutsideIntendedUse,
 )
-from dicomnode.read.geometry import planes_of, preflight
+from dicomnode.read.geometry import planes_of
+from dicomnode.read.preflight import preflight
 from tests.builders import affine_lps, ct_series, enhanced_ct
 
 HU = np.zeros((20, 8, 6))

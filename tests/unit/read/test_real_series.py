@@ -20,9 +20,10 @@ from dicomnode.errors import (
     UnusableInput,
 )
 from dicomnode.read import header
-from dicomnode.read.part10 import parse, texts
+from dicomnode.read.part10 import parse
 from dicomnode.read.pixels import stored_frames
 from dicomnode.read.series import load
+from dicomnode.read.values import texts
 from tests.shared import dicom_files, shared_data, unpacked
 
 ANY = InputRole(role="any")
