@@ -101,7 +101,8 @@ def _site(place: Code, side: Code | None) -> sr.FindingSite:
 
 def _algorithm(provenance: Provenance) -> sr.AlgorithmIdentification:
     return sr.AlgorithmIdentification(
-        name=provenance.model_name, version=provenance.model_version, family=concept(ARTIFICIAL_INTELLIGENCE))
+        name=provenance.model_name, version=provenance.model_version, family=concept(ARTIFICIAL_INTELLIGENCE),
+        parameters=[f"weights={provenance.model_digest}"])
 
 
 def _comment(group: Dataset, findings: ModelFindings) -> None:

@@ -82,7 +82,8 @@ def describe(segment: Segment, provenance: Provenance) -> hd.seg.SegmentDescript
         segmented_property_type=concept(label.type),
         algorithm_type="AUTOMATIC",
         algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=provenance.model_name, family=concept(ARTIFICIAL_INTELLIGENCE), version=provenance.model_version),
+            name=provenance.model_name, family=concept(ARTIFICIAL_INTELLIGENCE), version=provenance.model_version,
+            parameters={"weights": provenance.model_digest}),
         tracking_uid=lesion.tracking_uid if lesion else None,
         tracking_id=lesion.tracking_id if lesion else None,
         anatomic_regions=[concept(label.region)] if label.region else None,

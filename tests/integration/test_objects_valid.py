@@ -14,6 +14,8 @@ from pydicom import dcmread
 
 from dicomnode.domain.dicom import COMPREHENSIVE_SR_STORAGE
 from dicomnode.domain.findings import NotAnalysed
+from dicomnode.domain.volume import Volume
+from dicomnode.encode.capture import encode_capture
 from dicomnode.encode.seg import encode_seg
 from dicomnode.encode.sr import encode_reports
 from dicomnode.encode.text import encode_notice
@@ -41,10 +43,11 @@ def every_result(series):
     marked, later = stamp(), stamp(job_key="later", language="zh-CN",
                                    predecessors=(f"{COMPREHENSIVE_SR_STORAGE}:2.25.31415",))
     seg = encode_seg(found, series, marked)
+    volume = Volume(values_zyx=np.zeros(SHAPE, np.int16), stack=found.stack, modality=series[0].Modality)
     reason = NotAnalysed(reason="MissingSlices", text="gap of 7.0 mm after slice 12", study_uid=found.stack.study_uid)
     return [seg, *encode_reports([found], {uid: series}, marked, {"demo_chest": seg}),
-            *encode_reports([silent], {uid: series}, later, {}),
-            encode_notice(reason, series, later)]
+            *encode_reports([silent], {uid: series}, later, {}), encode_notice(reason, series, later),
+            encode_capture([found], {uid: volume}, {uid: series}, marked)]
 
 
 SERIES = {
@@ -93,14 +96,14 @@ def test_dciodvfy_finds_no_error_in_any_object(written):
         done = run(program, str(path))
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Error", "Abort"))]
         assert not lines, (path.name, lines)
-    assert len(results) == 8
+    assert len(results) == 9
 
 
 def test_dsrdump_reads_every_report(written):
     program = need("dsrdump", "dcmtk")
     _, _, results, folder = written
-    reports = [path for path in sorted(folder.glob("result*.dcm")) if ".SEG." not in path.name]
-    assert len(reports) == len(results) - 1
+    reports = [path for path in sorted(folder.glob("result*.dcm")) if "SR" in path.name or "TEXT" in path.name]
+    assert len(reports) == len(results) - 2
     for path in reports:
         done = run(program, str(path))
         assert done.returncode == 0, done.stderr
