@@ -23,6 +23,7 @@ from dicomnode.receive.wire import (
     INVALID_PARAMETER,
     NOT_SPECIFIED,
     AssociationOver,
+    PeerGone,
     ProtocolError,
     Released,
     Stopping,
@@ -126,8 +127,8 @@ def _converse(scp: Scp, connection: socket.socket, address: str) -> None:
             wire = Wire(connection, max_pdu_bytes=scp.receive.max_pdu_bytes,
                         silence_s=scp.receive.idle_timeout_s, stop=scp.stop)
             _associate(scp, wire, address)
-        except AssociationOver as over:
-            _log.info("connection_ended", address=address, reason=str(over))
+        except AssociationOver as over:  # before an association: a port scan, a load balancer's probe; after: told
+            _log.debug("connection_ended", address=address, reason=str(over))
         except Exception:  # noqa: BLE001  the one place where a connection may end by surprise
             _log.exception("association_failed", address=address)
 
@@ -141,15 +142,15 @@ def _associate(scp: Scp, wire: Wire, address: str) -> None:
     except RefusedAssociation as refused:
         _log.warning("association_refused", address=address, reason=str(refused), answer=refused.answer)
         wire.reject(*refused.answer)
-        wire.wait_for_hang_up()
-        return
     except ProtocolError as error:
+        _log.warning("association_refused", address=address, reason=str(error), answer="abort")
         wire.abort(error.reason)
-        raise
-    try:
-        _serve_association(scp, wire, request, peer_known=peer is not None, address=address)
-    finally:
-        _give_back(places)
+    else:
+        try:
+            _serve_association(scp, wire, request, peer_known=peer is not None, address=address)
+        finally:
+            _give_back(places)
+    wire.wait_for_hang_up()
 
 
 def _read_request(wire: Wire) -> Request:
@@ -207,10 +208,10 @@ def _serve_association(scp: Scp, wire: Wire, request: Request, *, peer_known: bo
     except Stopping as over:
         reason = str(over)
         wire.abort(NOT_SPECIFIED)
-    except AssociationOver as over:
-        reason = str(over)
+    except PeerGone as gone:
+        reason = str(gone)
+        raise
     finally:
         scp.notify()
         _log.info("association_ended", calling=request.calling, address=address, stored=association.stored,
                   refused=association.refusals.summary(), reason=reason)
-    wire.wait_for_hang_up()

@@ -29,7 +29,10 @@ MOST_DEPTH: Final = 64
 SHORT_VRS: Final = frozenset(
     b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split(),
 )
-"""VRs with a 16-bit length; every other VR, future ones included, has 32 bits (PS3.5 Section 7.1.2)."""
+"""VRs with a 16-bit length; every other pair of capital letters, future VRs included, has 32 bits (PS3.5 7.1.2).
+
+What is no pair of capital letters (some makers write two spaces) is read with 16 bits, as dcmtk and pydicom do.
+"""
 UNDEFINED_LENGTH_VRS: Final = frozenset({b"SQ", b"UN", b"OB", b"OW"})
 
 _EXPLICIT: Final = Struct("<HH2sH")
@@ -105,7 +108,7 @@ class Walk:
             group, element, vr, length = _EXPLICIT.unpack_from(data, position)
             if group == DELIMITERS:
                 length = _LONG.unpack_from(data, position + 4)[0]
-            elif vr not in SHORT_VRS:
+            elif vr not in SHORT_VRS and vr.isalpha() and vr.isupper():
                 value += _LONG.size
                 length = _long_length(data, value, vr, group << 16 | element)
         if group < FIRST_DATA_SET_GROUP:
@@ -179,8 +182,6 @@ def walk_for(transfer_syntax_uid: str, *, most_bytes: int) -> Walk:
 
 
 def _long_length(data: bytes | memoryview, value: int, vr: bytes, tag: int) -> int:
-    if not (vr.isalpha() and vr.isupper()):
-        raise CannotUnderstand(f"element {_name(tag)} has VR {vr!r}; allowed are two capital letters")
     if value > len(data):
         return 0
     length: int = _LONG.unpack_from(data, value - _LONG.size)[0]

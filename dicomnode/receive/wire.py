@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from struct import Struct
 from typing import Final
 
@@ -37,6 +38,8 @@ SHORT_PDU_BYTES: Final = 4
 SMALLEST_PDU_BYTES: Final = 128
 """A peer's announced maximum below this would leave no room for a command; it is then ignored."""
 TICK_S: Final = 0.25
+ARTIM_S: Final = 10.0
+"""How long the peer may take to close the connection after our last PDU."""
 
 _PDU: Final = Struct(">BxI")
 _PDV: Final = Struct(">IBB")
@@ -54,7 +57,7 @@ class Released(AssociationOver):
 
 
 class PeerGone(AssociationOver):
-    """The peer aborted, hung up or fell silent."""
+    """The peer aborted or hung up."""
 
 
 class Stopping(AssociationOver):
@@ -62,7 +65,7 @@ class Stopping(AssociationOver):
 
 
 class ProtocolError(AssociationOver):
-    """The peer broke PS3.8; ``reason`` goes into our A-ABORT."""
+    """The peer broke PS3.8 or let its time pass; ``reason`` goes into our A-ABORT."""
 
     def __init__(self, message: str, reason: int) -> None:
         super().__init__(message)
@@ -198,7 +201,7 @@ class Wire:
             if _QUICKACK is not None:
                 self._connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             return size
-        raise PeerGone(f"silent for {self._silent_ticks * TICK_S:g} s")
+        raise ProtocolError(f"silent for {self._silent_ticks * TICK_S:g} s", NOT_SPECIFIED)
 
     # writing
 
@@ -232,10 +235,15 @@ class Wire:
         self.send(_PDU.pack(ABORT, 4) + bytes((0, 0, 2, reason)))
 
     def wait_for_hang_up(self) -> None:
-        """Read until the peer closes, at most one silence long: closing first could drop our last PDU."""
-        try:
-            while True:
-                self._start = self._end = 0
+        """Read until the peer closes or ARTIM expires: closing first could drop our last PDU (PS3.8 Section 9.1.4)."""
+        self.at_boundary = True
+        self._silent_ticks = 1
+        give_up_s = time.monotonic() + ARTIM_S
+        while time.monotonic() < give_up_s:
+            self._start = self._end = 0
+            try:
                 self._receive()
-        except AssociationOver:
-            return
+            except ProtocolError:  # one silent tick
+                continue
+            except AssociationOver:
+                return

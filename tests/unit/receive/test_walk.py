@@ -112,7 +112,7 @@ def test_a_sequence_without_its_delimiter_is_refused():
 
 
 @pytest.mark.parametrize(("data", "why"), [
-    (b"\x08\x00\x05\x00\x00\x01\0\0", "two capital letters"),
+    (b"\x08\x00\x05\x00\x00\x01\0\0\0\0\0\0\0\0\0\0", "may not stand in a data set"),
     (b"\x02\x00\x10\x00UI\x04\x001.2\0", "may not stand in a data set"),
     (b"\x08\x00\x18\x00UI\x42\x00" + b"1" * 66, "allowed are 64"),
     (b"\x08\x00\x05\x00UT\0\0\xff\xff\xff\xff", "has no length"),
@@ -155,6 +155,17 @@ def test_a_deflated_bomb_is_refused_before_it_grows():
 def test_damaged_deflate_is_refused():
     with pytest.raises(CannotUnderstand, match="damaged"):
         walked(b"\xff" * 40, syntax=DeflatedExplicitVRLittleEndian)
+
+
+@pytest.mark.parametrize("vr", [b"  ", b"??", b"\0\0"])
+def test_a_vr_that_is_none_is_read_with_a_16_bit_length(vr: bytes):
+    built = slice_of()
+    assert walked(b"\x09\x00\x01\x10" + vr + b"\x02\x00ab" + data_set_bytes(built)) == expected(built)
+
+
+def test_a_future_vr_is_read_with_a_32_bit_length():
+    built = slice_of()
+    assert walked(b"\x09\x00\x01\x10ZZ\0\0\x02\0\0\0ab" + data_set_bytes(built)) == expected(built)
 
 
 def test_pixel_bytes_cost_no_walking():

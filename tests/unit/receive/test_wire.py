@@ -164,7 +164,7 @@ def test_the_peers_abort_and_its_hanging_up_are_told_apart(sockets):
 
 def test_a_silent_peer_is_given_up(sockets):
     _, ours = sockets
-    with pytest.raises(PeerGone, match=r"silent for 0\.25 s"):
+    with pytest.raises(ProtocolError, match=r"silent for 0\.25 s"):
         wire_over(ours, silence_s=0.25).next_fragment()
 
 
