@@ -1,4 +1,4 @@
-"""Is a stack one that the model was validated for: no slice missing, none uneven, leaning or too far apart?"""
+"""Is a stack one that the model was validated for? No slice missing, uneven, leaning or too far apart."""
 
 from __future__ import annotations
 
