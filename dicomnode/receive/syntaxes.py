@@ -20,12 +20,16 @@ COMPRESSED: Final = (
     "1.2.840.10008.1.2.4.202",  # High-Throughput JPEG 2000 with RPCL, Lossless Only
     "1.2.840.10008.1.2.5",  # RLE Lossless
     "1.2.840.10008.1.2.4.50",  # JPEG Baseline 8 bit
-    "1.2.840.10008.1.2.4.51",  # JPEG Extended 12 bit
+    "1.2.840.10008.1.2.4.51",  # JPEG Extended, 12 bit: what lossy CT would use
     "1.2.840.10008.1.2.4.81",  # JPEG-LS Near-lossless
     "1.2.840.10008.1.2.4.91",  # JPEG 2000
     "1.2.840.10008.1.2.4.203",  # High-Throughput JPEG 2000
 )
 """Lossless before lossy: of several offered in one context, the first in this order is accepted."""
+
+
+FULL_DECODERS: Final = {"1.2.840.10008.1.2.4.51": "pylibjpeg"}
+"""Syntaxes for which another plugin counts as a decoder but refuses the 12-bit samples that CT and MR have."""
 
 
 def decodable_transfer_syntaxes() -> tuple[str, ...]:
@@ -35,4 +39,10 @@ def decodable_transfer_syntaxes() -> tuple[str, ...]:
     -----
     Big Endian is retired and not offered: a sender must then convert, and it always can (PS3.5 Section 10.1).
     """
-    return (*UNCOMPRESSED, *(uid for uid in COMPRESSED if get_decoder(uid).is_available))
+    return (*UNCOMPRESSED, *filter(_is_decodable, COMPRESSED))
+
+
+def _is_decodable(transfer_syntax_uid: str) -> bool:
+    plugins = get_decoder(transfer_syntax_uid).available_plugins
+    needed = FULL_DECODERS.get(transfer_syntax_uid)
+    return needed in plugins if needed else bool(plugins)
