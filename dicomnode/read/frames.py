@@ -9,7 +9,7 @@ from typing import Final
 from pydicom import Dataset
 
 from dicomnode.read.part10 import PARSE_ERRORS
-from dicomnode.read.values import texts, whole
+from dicomnode.read.values import tag_and_vr, texts, whole
 
 SHARED: Final = "SharedFunctionalGroupsSequence"
 PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"
@@ -33,7 +33,7 @@ GROUP_OF: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
 
 def is_multiframe(header: Dataset) -> bool:
     """Whether geometry lies in functional groups."""
-    return SHARED in header or PER_FRAME in header
+    return tag_and_vr(SHARED)[0] in header or tag_and_vr(PER_FRAME)[0] in header
 
 
 def frame_count(header: Dataset) -> int:

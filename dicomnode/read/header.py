@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import io
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from pydicom import Dataset
 
@@ -17,7 +17,7 @@ from dicomnode.read.frames import GROUP_OF, frame_count, frame_texts, is_multifr
 from dicomnode.read.part10 import PARSE_ERRORS, Part10, parse
 from dicomnode.read.values import texts
 
-CHUNK_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 18
 GEOMETRY_KEYWORDS: Final = (
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames",
     "RescaleSlope", "RescaleIntercept", "FrameOfReferenceUID",
@@ -131,26 +131,25 @@ def _digests(part: Part10) -> tuple[str, str]:
     syntax = part.transfer_syntax
     native = not syntax.is_compressed and syntax.is_little_endian
     pixels.update(b"native" if native or syntax.is_deflated else str(syntax).encode())
+    chunk = memoryview(bytearray(CHUNK_BYTES))
     with part.stream() as stream:
         header_end = part.pixels.start if part.pixels else part.end
-        for chunk in _chunks(stream, part.start, header_end):
-            content.update(chunk)
+        _feed(content, stream, part.start, header_end, chunk)
         if part.pixels:
             length = part.pixels.length
             pixels_end = part.end if length is None else min(part.end, part.pixels.value + length)
-            for chunk in _chunks(stream, part.pixels.value, pixels_end):
-                pixels.update(chunk)
-            for chunk in _chunks(stream, pixels_end, part.end):
-                content.update(chunk)
+            _feed(pixels, stream, part.pixels.value, pixels_end, chunk)
+            _feed(content, stream, pixels_end, part.end, chunk)
     content.update(pixels.digest())
     return content.hexdigest(), pixels.hexdigest()
 
 
-def _chunks(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+def _feed(digest: hashlib._Hash, stream: BinaryIO, start: int, end: int, chunk: memoryview) -> None:
+    """Hash the bytes from ``start`` to ``end``, through one buffer that stays in the cache."""
     stream.seek(start)
     while start < end:
-        chunk = stream.read(min(CHUNK_BYTES, end - start))
-        if not chunk:
+        count = cast("io.RawIOBase", stream).readinto(chunk[:end - start])
+        if not count:
             return
-        start += len(chunk)
-        yield chunk
+        digest.update(chunk[:count])
+        start += count
