@@ -55,7 +55,9 @@ def test_frames_of_an_enhanced_image_are_sorted_and_keep_their_frame_number():
 
 
 def test_a_regular_stack_passes_the_preflight():
-    preflight(planes_of(ct_series(HU)), STRICT)
+    stack = planes_of(ct_series(HU))
+    preflight(stack, STRICT)
+    assert stack.is_regular
 
 
 def test_a_missing_slice_is_named_by_gap_place_and_spacing():
@@ -73,7 +75,9 @@ def test_uneven_slices_are_refused_beyond_the_declared_fraction():
 
 
 def test_positions_rounded_to_a_hundredth_of_a_millimetre_pass():
-    preflight(planes_of(moved([0, 0.63, 1.25, 1.88, 2.5, 3.13, 3.75])), STRICT)
+    stack = planes_of(moved([0, 0.63, 1.25, 1.88, 2.5, 3.13, 3.75]))
+    preflight(stack, STRICT)
+    assert np.ptp(stack.gaps_mm) == pytest.approx(0.01)
 
 
 def test_two_images_at_one_place_are_refused_and_the_phase_is_named():
