@@ -79,12 +79,13 @@ def write_phantom_study(folder: Path, *, seed: int) -> ChestPhantom:
     """
     phantom = chest_ct(seed, shape_zyx=SHAPE_ZYX, spacing_zyx_mm=SPACING_ZYX_MM, nodules=NODULES)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(_slices(phantom), start=1):
+    for number, image in enumerate(slices_of(phantom), start=1):
         image.save_as(folder / f"CT.{number:04d}.dcm", enforce_file_format=True)
     return phantom
 
 
-def _slices(phantom: ChestPhantom) -> Iterator[Dataset]:
+def slices_of(phantom: ChestPhantom) -> Iterator[Dataset]:
+    """Yield a phantom's CT images from the feet to the head, as one new series of one new study."""
     study_uid, series_uid, frame_uid = (_new_uid() for _ in range(3))
     dz, dy, dx = phantom.spacing_zyx_mm
     _, rows, columns = phantom.hu_zyx.shape

@@ -1,0 +1,155 @@
+"""Turnaround: what the node adds between the last C-STORE response and the acknowledged SEG and SR.
+
+    python benchmarks/turnaround.py [--slices 300] [--size 512] [--repeat 3]
+
+Synthetic chests go through a real node (receiver, keeper, worker, sender as processes, SQLite) to a PACS
+on loopback. From the wall time between the last response and the last acknowledged object, the quiet period and the
+sliding-window inference of the same run are taken off; the rest is what the node costs. The first study finds the model
+warm, as in operation. Beside it stands the peak resident memory of every process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dicomnode.deliver.scu import echo, send_files
+from dicomnode.demo import study as demo_study
+from dicomnode.demo.node import QUIET_S, Destination, TourNode
+from dicomnode.demo.pacs import ReceivingPacs
+from dicomnode.domain.node import Peer
+from dicomnode.errors import DeliveryError
+from dicomnode.phantom.chest import chest_ct
+
+PATIENCE_S = 600.0
+STAGES = ("load", "read", "transfer", "preprocess", "inference", "postprocess", "measure", "encode")
+
+
+def main() -> None:
+    """Run the benchmark and print its tables."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--slices", type=int, default=300)
+    options.add_argument("--size", type=int, default=512)
+    options.add_argument("--repeat", type=int, default=3)
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print(f"drawing {given.slices} slices of {given.size}² ...", flush=True)
+        studies = [_study(Path(folder) / f"study{n}", given.slices, given.size, n) for n in range(given.repeat)]
+        _run(Path(folder), studies)
+
+
+def _study(folder: Path, slices: int, size: int, seed: int) -> list[Path]:
+    shape, spacing = (slices, size, size), (300.0 / slices, 360.0 / size, 360.0 / size)
+    phantom = chest_ct(seed, shape_zyx=shape, spacing_zyx_mm=spacing, nodules=3)
+    folder.mkdir()
+    for number, image in enumerate(demo_study.slices_of(phantom), start=1):
+        image.save_as(folder / f"{number:04d}.dcm", enforce_file_format=True)
+    return sorted(folder.glob("*.dcm"))
+
+
+def _run(folder: Path, studies: list[list[Path]]) -> None:
+    with ReceivingPacs(folder / "pacs") as pacs:
+        to = Destination(name="pacs", ae_title=pacs.ae_title, host="127.0.0.1", port=pacs.port)
+        with TourNode(folder / "node", (to,)) as node:
+            us = Peer(name="node", ae_title="DICOMNODE", host="127.0.0.1", port=node.port)
+            _ready(us)
+            _await(node, "model_loaded")
+            rows = [_one(node, us, paths) for paths in studies]
+            memory = _peaks(node)
+    _report(rows, memory)
+
+
+def _ready(us: Peer) -> None:
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s:
+        try:
+            echo(node_ae_title="SCANNER", peer=us, timeout_s=2)
+        except DeliveryError:
+            time.sleep(0.2)
+        else:
+            return
+    raise SystemExit("the node did not start")
+
+
+def _one(node: TourNode, us: Peer, paths: list[Path]) -> dict[str, float]:
+    began_s = time.monotonic()
+    sent = send_files(node_ae_title="SCANNER", peer=us, paths=paths, timeout_s=60, progress=None)
+    if sent != len(paths):
+        raise SystemExit(f"only {sent} of {len(paths)} images were acknowledged")
+    last_s = time.monotonic()
+    matched_s = claimed_s = 0.0
+    for event in _events(node):
+        now_s = time.monotonic()
+        match event.get("event"):
+            case "study_matched":
+                matched_s = now_s
+            case "job_claimed":
+                claimed_s = now_s
+            case "job_completed":
+                stages, completed_s, peak_mb = event["seconds"], now_s, event["peak_mb"]
+            case "delivery_completed":
+                break
+    wall_s = time.monotonic() - last_s
+    return {
+        "sent": last_s - began_s,
+        "wall": wall_s,
+        "quiet": QUIET_S,
+        **{stage: stages.get(stage, 0.0) for stage in STAGES},
+        "match": matched_s - last_s - QUIET_S,
+        "claim": claimed_s - matched_s,
+        "store": completed_s - claimed_s - sum(stages.values()),
+        "deliver": wall_s - (completed_s - last_s),
+        "overhead": wall_s - QUIET_S - stages["inference"],
+        "child_peak_mb": peak_mb,
+    }
+
+
+def _events(node: TourNode) -> Iterator[Mapping[str, Any]]:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
+        event = node.next_event(0.5)
+        if event is None:
+            continue
+        if event.get("event") in {"job_not_completed", "delivery_not_completed", "node_ended", "model_unusable"}:
+            raise SystemExit(f"the study did not come back: {dict(event)}")
+        yield event
+    raise SystemExit("the study did not come back in time")
+
+
+def _await(node: TourNode, name: str) -> None:
+    next(event for event in _events(node) if event.get("event") == name)
+
+
+def _peaks(node: TourNode) -> dict[str, float]:
+    """Peak resident memory in MB of every living role, by the kernel's count."""
+    found = {}
+    for path in sorted((node.folder / "data" / "run").glob("*.alive")):
+        role, pid = path.name.split(".")[:2]
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        found[role] = next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    return found
+
+
+def _report(rows: list[dict[str, float]], memory: dict[str, float]) -> None:
+    middle = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+    print(f"\n| stage | seconds (median of {len(rows)}) |\n|---|---|")
+    for stage in ("match", "claim", *STAGES, "store", "deliver"):
+        print(f"| {stage} | {middle[stage]:.2f} |")
+    print(f"| **turnaround less quiet period and inference** | **{middle['overhead']:.2f}** |")
+    each = ", ".join(f"{row['overhead']:.2f}" for row in rows)
+    print(
+        f"\nwall after the last response {middle['wall']:.2f} s, quiet period {middle['quiet']:g} s, "
+        f"inference {middle['inference']:.2f} s; each run: {each}"
+    )
+    print("\n| process | peak resident MB |\n|---|---|")
+    for role, peak_mb in {**memory, "child (torch)": middle["child_peak_mb"]}.items():
+        print(f"| {role} | {peak_mb:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
