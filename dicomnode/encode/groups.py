@@ -32,6 +32,9 @@ Group = (sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.VolumetricROIMea
 SIGNIFICANT_DIGITS = 6
 """Numbers are written with six significant digits: more would claim what no scanner measures."""
 
+DIGEST_CHARS = 19
+"""'sha256:' and twelve digits: enough to tell weights apart by eye; SEG and equipment carry the whole digest."""
+
 
 def finding_group(findings: ModelFindings, found: Detection) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     """Return a lesion: box on its key slice, diameter in mm, volume in cm3, probability where the model gives one."""
@@ -102,7 +105,7 @@ def _site(place: Code, side: Code | None) -> sr.FindingSite:
 def _algorithm(provenance: Provenance) -> sr.AlgorithmIdentification:
     return sr.AlgorithmIdentification(
         name=provenance.model_name, version=provenance.model_version, family=concept(ARTIFICIAL_INTELLIGENCE),
-        parameters=[f"weights={provenance.model_digest}"])
+        parameters=[f"weights {provenance.model_digest[:DIGEST_CHARS]}"])
 
 
 def _comment(group: Dataset, findings: ModelFindings) -> None:

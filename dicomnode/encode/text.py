@@ -90,23 +90,29 @@ def _missed(one: ModelFindings) -> tuple[Label, ...]:
 
 
 def _absences(one: ModelFindings, language: str) -> list[ContentItem]:
-    """Return, per label not found, the coded absence and its sentence."""
+    """Return, per label not found, the sentence and the coded absence."""
     model, version = one.provenance.model_name, one.provenance.model_version
     items: list[ContentItem] = []
     for label in _missed(one):
-        items += [_absent(label),
-                  _text(FINDING, sentence("not_found", language, model=model, version=version, label=label.name))]
+        items += [_text(FINDING, sentence("not_found", language, model=model, version=version, label=label.name)),
+                  _absent(label)]
     if not (one.detections or one.organs or items):
         labels = one.segmentation.labels if one.segmentation is not None else ()
-        items = [*map(_absent, labels),
-                 _text(FINDING, sentence("nothing_found", language, model=model, version=version))]
+        items = [_text(FINDING, sentence("nothing_found", language, model=model, version=version)),
+                 *map(_absent, labels)]
     return items
 
 
 def _absent(label: Label) -> ContentItem:
-    """Return Finding = <type>, its presence = Absent, its site (PS3.16 CID 240)."""
-    item = sr.CodeContentItem(concept(FINDING), concept(label.type), CONTAINS)
-    parts = [sr.CodeContentItem(concept(PRESENCE), concept(ABSENT), MODIFIES)]
+    """Return presence = Absent, of which finding and where as modifiers (PS3.16 CID 240).
+
+    Notes
+    -----
+    Not the finding with its absence as modifier: OHIF 3.13 shows values without modifiers, so that a bare
+    "Nodule" stood where none was found.
+    """
+    item = sr.CodeContentItem(concept(PRESENCE), concept(ABSENT), CONTAINS)
+    parts = [sr.CodeContentItem(concept(FINDING), concept(label.type), MODIFIES)]
     if label.region:
         parts.append(sr.CodeContentItem(concept(FINDING_SITE), concept(label.region), MODIFIES))
     item.ContentSequence = sr.ContentSequence(parts)

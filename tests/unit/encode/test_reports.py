@@ -197,6 +197,17 @@ def test_what_was_looked_for_and_not_found_is_said_in_words_and_codes(language, 
         assert any(stack_of(series).series_uid in text for text in texts(result))
 
 
+def test_no_item_of_a_negative_report_shows_the_finding_as_if_it_were_there():
+    """Viewers show a code's value without its modifiers: "Nodule" alone would read as a nodule."""
+    series = ct_series(np.zeros(SHAPE))
+    reports, _ = reports_of(series, findings(stack_of(series), a_mask()))
+    result = parsed(next(one for one in reports if one.kind == "TEXT"))
+    (found,) = [item for item in result.ContentSequence
+                if item.ConceptNameCodeSequence[0].CodeMeaning == "Findings"]
+    values = [item.ConceptCodeSequence[0].CodeMeaning for item in found.ContentSequence if item.ValueType == "CODE"]
+    assert values == ["Absent"]
+
+
 def test_nothing_at_all_gives_a_negative_report_and_no_measurements():
     series = ct_series(np.zeros(SHAPE))
     found = findings(stack_of(series), np.zeros(SHAPE, np.uint8), looked_for=())
