@@ -21,8 +21,8 @@ BACK_SHIFT_MM: Final = 7.0
 """The trunk's outline lies this far behind the middle of the chest: the back muscles are thicker."""
 
 
-def paint_trunk(canvas: Canvas, build: Build, cavity_mm: Floats) -> None:
-    """Skin, subcutaneous fat and the muscle of the chest wall, from outside in."""
+def paint_trunk(canvas: Canvas, build: Build, cavity_mm: Floats) -> Floats:
+    """Skin, subcutaneous fat and the muscle of the chest wall, from outside in; return the distance to the skin."""
     region = canvas.whole
     outline = _trunk(region, build)
     canvas.paint(region, outline, SKIN_HU)
@@ -30,6 +30,7 @@ def paint_trunk(canvas: Canvas, build: Build, cavity_mm: Floats) -> None:
     wall = build.wall_mm + 9.0 * smoothstep(10.0, 80.0, region.y) + 14.0 * smoothstep(20.0, 90.0, region.z)
     muscle = np.maximum(cavity_mm - wall, outline + SKIN_MM + 0.35 * build.fat_mm)
     canvas.paint(region, np.asarray(muscle, np.float32), build.muscle_hu)
+    return outline
 
 
 def trunk_half_axes_mm(build: Build) -> tuple[float, float]:
@@ -154,22 +155,3 @@ def _bone(canvas: Canvas, build: Build, start: Point, end: Point, radius_mm: flo
     shape = capsule(region, start, end, (radius_mm, radius_mm))
     canvas.paint(region, shape, build.bone_hu)
     canvas.paint(region, shape + 0.35 * radius_mm + 1.0, 0.3 * build.bone_hu)
-
-
-def paint_table(canvas: Canvas, build: Build, rng: np.random.Generator) -> None:
-    """A couch under the back: a mattress, two curved sheets, and foam between them."""
-    _, half_y = trunk_half_axes_mm(build)
-    top = half_y + BACK_SHIFT_MM + build.table_gap_mm
-    curve, pad, thick = rng.uniform(0.0, 0.0012), rng.uniform(4.0, 14.0), rng.uniform(14.0, 40.0)
-    half_width, foam_hu = rng.uniform(190.0, 230.0), rng.uniform(-985.0, -880.0)
-    pad_hu, sheet_hu = rng.uniform(-960.0, -820.0), rng.uniform(-600.0, 100.0)
-    region = canvas.box((-300.0, top - 60.0, -600.0), (300.0, 500.0, 600.0))
-    if region.empty:
-        return
-    depth = region.y - top + curve * region.x**2 + 0.0 * region.z
-    side = np.abs(region.x) - half_width
-    air = canvas.hu_zyx[region.index] < -900.0
-    for start, end, hu in ((0.0, pad, pad_hu), (pad, pad + thick, foam_hu), (pad, pad + 2.0, sheet_hu),
-                           (pad + thick, pad + thick + 2.0, sheet_hu)):  # fmt: skip
-        slab = np.maximum(np.maximum(start - depth, depth - end), side)
-        canvas.paint(region, np.where(air, slab, 99.0).astype(np.float32), hu)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dicomnode.phantom.body import paint_ribs, paint_shoulders, paint_spine, paint_table, paint_trunk
+from dicomnode.phantom.body import paint_ribs, paint_shoulders, paint_spine, paint_trunk
 from dicomnode.phantom.build import Build, draw_build
 from dicomnode.phantom.canvas import LABEL_NODULE, Canvas
+from dicomnode.phantom.couch import paint_cable, paint_coverings, paint_table
 from dicomnode.phantom.lungtree import grow_vessels, paint_bronchi, paint_parenchyma, paint_vessels
 from dicomnode.phantom.nodules import PhantomNodule, paint_nodules
 from dicomnode.phantom.organs import paint_airways, paint_inside
@@ -118,12 +119,14 @@ def _draw(
     """Paint from outside in and from large to small: what comes later lies on top."""
     cavity_mm = cavity(canvas.whole, build)
     lungs_mm = lungs_on(canvas, build, cavity_mm)
-    paint_trunk(canvas, build, cavity_mm)
+    skin_mm = paint_trunk(canvas, build, cavity_mm)
     paint_ribs(canvas, build, cavity_mm)
     paint_inside(canvas, build, rng, cavity_mm)
     paint_shoulders(canvas, build)
     roughen_soft_tissue(canvas, rng)
+    paint_cable(canvas, build, rng)
     paint_table(canvas, build, rng)
+    paint_coverings(canvas, rng, skin_mm)
     paint_parenchyma(canvas, build, rng, lungs_mm)
     paint_spine(canvas, build)
     branches = grow_vessels(build, rng)

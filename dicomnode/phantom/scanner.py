@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from dicomnode.phantom.texture import COARSE_CELLS, cloud
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 LOWEST_HU: Final = -1024
 HIGHEST_HU: Final = 3071
+AIR_BELOW_HU: Final = -850.0
+AIR_RAMP_HU: Final = 140.0
+"""From `AIR_BELOW_HU` down, the shift of air grows to its full size over this many HU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +33,14 @@ class Scanner:
     sharpness : share of the low frequencies taken out of the noise, 0 (soft kernel) to 1 (lung kernel).
     noise_hu : standard deviation of the noise.
     streaks : how much stronger the noise is along x at the shoulders.
+    air_shift_hu : scatter and calibration make air brighter than -1000 HU by this, unevenly.
     """
 
     softness: float
     sharpness: float
     noise_hu: float
     streaks: float
+    air_shift_hu: float
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
@@ -44,11 +51,15 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         sharpness=sharpness,
         noise_hu=rng.uniform(6.0, 26.0) + 90.0 * sharpness * rng.uniform(0.0, 1.0),
         streaks=rng.uniform(0.0, 1.5),
+        air_shift_hu=float(rng.choice([rng.uniform(-24.0, 10.0), rng.uniform(10.0, 80.0)])),
     )
 
 
 def scan(hu_zyx: Floats, scanner: Scanner, rng: np.random.Generator) -> NDArray[np.int16]:
     """Blur, add noise, clip to the range that CT stores (-1024 to 3071 HU), and round."""
+    uneven = 1.0 + 0.35 * cloud(rng, hu_zyx.shape, cells=COARSE_CELLS)
+    airy = np.clip((AIR_BELOW_HU - hu_zyx) / AIR_RAMP_HU, 0.0, 1.0)
+    hu_zyx = hu_zyx + scanner.air_shift_hu * uneven * airy
     if scanner.softness > 0:
         hu_zyx = _blur(_blur(hu_zyx, scanner.softness, 2), scanner.softness, 1)
     noise = rng.standard_normal(hu_zyx.shape, dtype=np.float32)

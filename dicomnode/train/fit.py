@@ -28,7 +28,7 @@ class Stage:
     size: int
 
 
-DEMO_STAGES: Final = (Stage(steps=900, batch=6, size=40), Stage(steps=700, batch=3, size=56))
+DEMO_STAGES: Final = (Stage(steps=700, batch=6, size=40), Stage(steps=450, batch=3, size=56))
 """Small cubes start the nodule class; large ones teach where the lungs are."""
 
 

@@ -156,9 +156,9 @@ class Patches:
     def _corner(self, case: Case, size: int) -> list[int]:
         rng = self._rng
         chance = rng.random()
-        if chance < 0.45 and len(case.nodules_xyz):
+        if chance < 0.4 and len(case.nodules_xyz):
             middle = case.nodules_xyz[int(rng.integers(len(case.nodules_xyz)))]
-        elif chance < 0.7 and len(case.lungs_xyz):
+        elif chance < 0.62 and len(case.lungs_xyz):
             middle = case.lungs_xyz[int(rng.integers(len(case.lungs_xyz)))]
         else:
             middle = rng.integers(0, case.hu_xyz.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from dicomnode.train.score import Scores
 
 SCORES_BEGIN: Final = "<!-- scores: written by the training script -->"
+_DIGEST_LINE: Final = re.compile(r'^digest = "[^"\n]*"', re.MULTILINE)
 SCORES_END: Final = "<!-- end of scores -->"
 
 
@@ -53,6 +55,20 @@ def write_scores(bundle: Path, scores: Scores, *, command: str) -> None:
     if not begin or not end:
         raise ValueError(f"{card_path} lacks the marks {SCORES_BEGIN!r} and {SCORES_END!r}: put them back")
     card_path.write_text(before + begin + _table(scores, command) + end + after, encoding="utf-8")
+
+
+def pin(model_file: Path, digest: str) -> None:
+    """Put the bundle's digest into the model file, so that the node runs these bytes and no others.
+
+    Raises
+    ------
+    ValueError
+        where the model file has no ``digest`` line, or several.
+    """
+    text, count = _DIGEST_LINE.subn(f'digest = "{digest}"', model_file.read_text(encoding="utf-8"))
+    if count != 1:
+        raise ValueError(f"{model_file} has {count} lines that begin with 'digest =': exactly one is needed")
+    model_file.write_text(text, encoding="utf-8")
 
 
 def _table(scores: Scores, command: str) -> str:

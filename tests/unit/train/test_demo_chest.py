@@ -12,12 +12,13 @@ from monai.bundle.config_parser import ConfigParser
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.spatial.dictionary import Spacingd
 
+from dicomnode.infer.digest import bundle_digest
 from dicomnode.phantom.chest import chest_ct
 from dicomnode.shipped import shipped
 from dicomnode.train import demo_chest
 from dicomnode.train.fit import Stage, fit, set_nodule_prior
 from dicomnode.train.phantoms import Case, Patches, case_of, scaled, training_case
-from dicomnode.train.publish import SCORES_BEGIN, SCORES_END, save_weights, write_scores
+from dicomnode.train.publish import SCORES_BEGIN, SCORES_END, pin, save_weights, write_scores
 from dicomnode.train.score import BundleRunner, Scores, overlap
 
 BUNDLE = shipped("models") / "phantom_chest_ct_segmentation"
@@ -123,6 +124,25 @@ def test_a_model_card_without_its_marks_is_refused(tmp_path: Path):
     scores = Scores(dice={"Lung": 0.98}, lowest_lung_dice=0.97, nodules=0, found=0, phantoms=1)
     with pytest.raises(ValueError, match="lacks the marks"):
         write_scores(tmp_path, scores, command="make models")
+
+
+def test_the_digest_is_pinned_on_the_one_line_for_it(tmp_path: Path):
+    model_file = tmp_path / "m.toml"
+    model_file.write_text('name = "m"\ndigest = "sha256:00"\nversion = "1"\n', encoding="utf-8")
+    pin(model_file, "sha256:ab")
+    assert model_file.read_text(encoding="utf-8") == 'name = "m"\ndigest = "sha256:ab"\nversion = "1"\n'
+
+
+def test_a_model_file_without_a_digest_line_is_refused(tmp_path: Path):
+    model_file = tmp_path / "m.toml"
+    model_file.write_text('name = "m"\n', encoding="utf-8")
+    with pytest.raises(ValueError, match="has 0 lines"):
+        pin(model_file, "sha256:ab")
+
+
+def test_the_shipped_model_file_pins_the_shipped_bundle():
+    text = (shipped("config") / "models" / "demo_chest.toml").read_text(encoding="utf-8")
+    assert f'digest = "{bundle_digest(BUNDLE)}"' in text
 
 
 def test_dice_of_a_mask_with_itself_is_one():
