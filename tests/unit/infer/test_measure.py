@@ -46,7 +46,7 @@ def test_a_structure_has_the_volume_and_the_mean_of_its_voxels():
 
 def test_volumes_use_the_true_distances_between_slices():
     regular = stack((4, 10, 10), affine_lps(spacing_zyx_mm=(1.0, 1.0, 1.0)))
-    moved = replace(regular.planes[3], position_lps_mm=regular.planes[2].position_lps_mm + (0, 0, 5.0))
+    moved = replace(regular.planes[3], position_lps_mm=regular.planes[2].position_lps_mm + np.array([0, 0, 5.0]))
     uneven = replace(regular, planes=(*regular.planes[:3], moved))
     mask = np.ones((4, 10, 10), np.uint8)
     (organ,) = measured(mask, BODY, on=uneven).organs
