@@ -43,9 +43,16 @@ class PostgresServer:
         return f"postgresql://postgres@/{database}?host={self._folder}"
 
     def create(self, database: str, *, template: str = "template0") -> str:
-        with psycopg.connect(f"host={self._folder} user=postgres dbname=postgres", autocommit=True) as c:
-            c.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"'.encode())
+        self._do(f'CREATE DATABASE "{database}" TEMPLATE "{template}" STRATEGY FILE_COPY')
         return self.url(database)
+
+    def drop(self, database: str) -> None:
+        self._do(f'DROP DATABASE "{database}" WITH (FORCE)')
+
+    def _do(self, statement: str) -> None:
+        with psycopg.connect(f"host={self._folder} user=postgres dbname=postgres", autocommit=True) as c:
+            before_15 = c.info.server_version < 150000
+            c.execute((statement.removesuffix(" STRATEGY FILE_COPY") if before_15 else statement).encode())
 
 
 def _binaries() -> Path | None:
@@ -96,8 +103,10 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer, postgres_template: str) -> str:
-    return postgres_server.create(f"test_{uuid.uuid4().hex}", template=postgres_template)
+def postgres_url(postgres_server: PostgresServer, postgres_template: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    yield postgres_server.create(name, template=postgres_template)
+    postgres_server.drop(name)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
