@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+import warnings
 from collections.abc import MutableMapping
 from typing import Any, TextIO
 
@@ -19,7 +21,9 @@ FORBIDDEN_KEYS = frozenset({
     "PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "AccessionNumber",
     "ReferringPhysicianName", "InstitutionName",
 })
-QUIET_LOGGERS = ("pynetdicom", "pydicom", "highdicom", "monai", "sqlalchemy", "alembic", "apscheduler", "uvicorn")
+QUIET_LOGGERS = ("pynetdicom", "monai", "sqlalchemy", "alembic", "apscheduler", "uvicorn")
+TALKATIVE_LOGGERS = ("pydicom", "highdicom")
+"""Their warnings quote element values."""
 
 
 def configure(*, level: str = "INFO", human: bool = False, stream: TextIO | None = None) -> None:
@@ -30,7 +34,7 @@ def configure(*, level: str = "INFO", human: bool = False, stream: TextIO | None
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         drop_patient_data,
-        structlog.processors.format_exc_info,
+        name_exception,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -43,11 +47,30 @@ def configure(*, level: str = "INFO", human: bool = False, stream: TextIO | None
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     ))
+    handler.addFilter(lambda record: record.name.split(".", 1)[0] not in TALKATIVE_LOGGERS)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.showwarning = _note_warning
+
+
+def _note_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+                  file: TextIO | None = None, line: str | None = None) -> None:
+    """Log where a library warned, not what it said: the text may quote an element's value."""
+    _ = message, file, line
+    get("library").debug("library_warning", category=category.__name__, where=f"{filename}:{lineno}")
+
+
+def name_exception(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Turn ``exc_info`` into class and frames; a foreign message may quote a patient's name, so it stays out."""
+    exc_info = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if exc_info is True else exc_info[1] if isinstance(exc_info, tuple) else exc_info
+    if isinstance(error, BaseException):
+        event["exception"] = type(error).__name__
+        event["frames"] = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
+    return event
 
 
 def drop_patient_data(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

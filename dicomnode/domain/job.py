@@ -37,7 +37,7 @@ class Snapshot:
     reason, text:
         For a notice: the error class and its sentence.
     predecessors:
-        SOP Instance UIDs of reports that this job's reports supersede.
+        ``<SOP Class UID>:<SOP Instance UID>`` of each report that this job's reports supersede.
     """
 
     route: str

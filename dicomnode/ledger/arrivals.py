@@ -129,13 +129,15 @@ def _change_study(c: Connection, study: Found, change: _Change, now: datetime) -
 
 
 def _reopened(study: Found, change: _Change) -> dict[str, Any]:
-    """Open a closed study; where its files were deleted, it begins anew with what came now."""
-    values: dict[str, Any] = {"state": "open", "revision": study.revision + 1}
+    """Open a closed study, its hard cap counted from now on; where its files were deleted, it begins anew with what came now."""
+    values: dict[str, Any] = {
+        "state": "open", "revision": study.revision + 1,
+        "first_arrival_at": min(record.arrived_at for record in change.arrived if record.arrived_at is not None),
+    }
     if study.deleted_at is not None:
         values |= {
             "deleted_at": None, "instances": len(change.uids.get(NEW, ())), "copies": len(change.arrived),
             "size_bytes": sum(record.size_bytes for record in change.arrived),
-            "first_arrival_at": min(record.arrived_at for record in change.arrived if record.arrived_at is not None),
         }
     return values
 

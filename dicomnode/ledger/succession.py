@@ -25,12 +25,12 @@ def supersede(c: Connection, *, study_uid: str, route: str, now: datetime, by: i
     Returns
     -------
     tuple of str
-        SOP Instance UIDs, oldest first. A delivery that is under way at this moment counts as sent: naming
+        ``<SOP Class UID>:<SOP Instance UID>`` of each, oldest first. A delivery that is under way at this moment counts as sent: naming
         a report that never left harms nobody, a report that nobody takes back might.
     """
     jobs, deliveries = tables.jobs.c, tables.deliveries.c
     earlier = [jobs.study_uid == study_uid, jobs.route == route, *([] if by is None else [jobs.id != by])]
-    sent = tuple(row.sop_instance_uid for row in c.execute(_sent_reports().where(*earlier)))
+    sent = tuple(f"{row.sop_class_uid}:{row.sop_instance_uid}" for row in c.execute(_sent_reports().where(*earlier)))
     text = f"superseded by job {by}" if by is not None else "superseded: the study changed"
     work.order_all(c, work.JOBS, Move.SUPERSEDE, earlier, now=now, text=text, values={"reason": text})
     theirs = deliveries.job_id.in_(select(jobs.id).where(*earlier))
@@ -39,12 +39,12 @@ def supersede(c: Connection, *, study_uid: str, route: str, now: datetime, by: i
     return sent
 
 
-def _sent_reports() -> Select[str, int]:
+def _sent_reports() -> Select[str, str, int]:
     results, items = tables.results.c, tables.delivery_items.c
     deliveries, alternatives = tables.deliveries.c, tables.delivery_alternatives.c
     first = and_(items.sent_result_id.is_(None), deliveries.state == State.IN_PROGRESS, alternatives.ordinal == 0)
     return (
-        select(results.sop_instance_uid, results.id).distinct()
+        select(results.sop_class_uid, results.sop_instance_uid, results.id).distinct()
         .join(tables.delivery_alternatives, alternatives.result_id == results.id)
         .join(tables.delivery_items, items.id == alternatives.item_id)
         .join(tables.deliveries, deliveries.id == items.delivery_id)

@@ -16,6 +16,7 @@ from dicomnode import __version__
 from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed, Provenance
 from dicomnode.domain.job import derived_uid
 from dicomnode.domain.model import ModelFile
+from dicomnode.encode.capture import encode_capture
 from dicomnode.encode.seg import encode_seg
 from dicomnode.encode.series import Stamp
 from dicomnode.encode.sr import encode_reports
@@ -54,6 +55,7 @@ class Analysis:
     objects: tuple[EncodedObject, ...]
     findings: tuple[ModelFindings, ...]
     loaded: Mapping[str, LoadedSeries]  # by SeriesInstanceUID
+    models: tuple[ModelFile, ...] = ()  # one per findings
     seconds: dict[str, float] = field(default_factory=dict)
     peak_mb: float = 0.0
     device: str = ""
@@ -132,7 +134,7 @@ def _run_model(
                 identity.node_id, identity.job_key, f"tracking|{task.model.name}|{name}"
             ),
         )
-    result.findings = (*result.findings, findings)
+    result.findings, result.models = (*result.findings, findings), (*result.models, task.model)
     result.loaded = {**result.loaded, reference.volume.stack.series_uid: reference}
     _account(result, output)
 
@@ -150,13 +152,21 @@ def _encode(result: Analysis, identity: Identity, tell: Progress) -> tuple[Encod
     stamp = _stamp(identity, tuple(f.provenance for f in result.findings), result.findings[-1].provenance.content_time)
     sources: dict[str, Sequence[Dataset]] = {uid: one.sources for uid, one in result.loaded.items()}
     segs = {}
-    for findings in result.findings:
+    for findings in _wanting(result, "seg"):
         seg = encode_seg(findings, sources[findings.stack.series_uid], stamp)
         if seg is not None:
             segs[findings.provenance.model_name] = seg
-    reports = encode_reports(result.findings, sources, stamp, segs)
+    reports = encode_reports(_wanting(result, "sr"), sources, stamp, segs)
+    pictured = _wanting(result, "capture")
+    volumes = {uid: one.volume for uid, one in result.loaded.items()}
+    capture = encode_capture(pictured, volumes, sources, stamp) if pictured else None
     tell("encode", 1.0)
-    return (*segs.values(), *reports)
+    return (*segs.values(), *reports, *((capture,) if capture else ()))
+
+
+def _wanting(result: Analysis, output: str) -> tuple[ModelFindings, ...]:
+    """Return the findings of the models whose file asks for this kind of object."""
+    return tuple(f for f, model in zip(result.findings, result.models, strict=True) if getattr(model.outputs, output))
 
 
 def _stamp(identity: Identity, provenance: tuple[Provenance, ...], now: datetime) -> Stamp:

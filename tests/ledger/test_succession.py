@@ -25,6 +25,9 @@ from tests.ledger_rows import (
 )
 
 
+SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.11"
+
+
 def supersede(ledger: Ledger, *, route: str = "chest", by: int | None = None) -> tuple[str, ...]:
     with ledger.write() as c:
         return jobs.supersede(c, study_uid=STUDY, route=route, now=after(9), by=by)
@@ -70,13 +73,13 @@ def test_a_sent_report_is_named_in_the_form_that_was_sent(ledger):
         deliveries.mark_sent(c, delivery, delivery.items[0].item_id, sop_instance_uid="2.25.1", status=0, now=NOW)
         deliveries.mark_sent(c, delivery, delivery.items[1].item_id, sop_instance_uid="2.25.3", status=0, now=NOW)
         deliveries.complete(c, delivery, now=NOW)
-    assert supersede(ledger) == ("2.25.3",)
+    assert supersede(ledger) == (f"{SR_CLASS}:2.25.3",)
     assert states(ledger) == (["completed"], ["completed"])
 
 
 def test_a_delivery_under_way_is_canceled_and_its_report_counts_as_sent(ledger):
     delivery = a_claimed_delivery(ledger)
-    assert supersede(ledger) == ("2.25.2",)
+    assert supersede(ledger) == (f"{SR_CLASS}:2.25.2",)
     with pytest.raises(ClaimLost):
         send_all(ledger, delivery)
     assert states(ledger)[1] == ["canceled"]
@@ -87,7 +90,7 @@ def test_a_delivery_that_waits_for_its_proof_goes_on_waiting(ledger):
     send_all(ledger, delivery)
     with ledger.write() as c:
         deliveries.await_commitment(c, delivery, transaction_uid="2.25.7", run_after=after(300), now=NOW)
-    assert supersede(ledger) == ("2.25.2",)
+    assert supersede(ledger) == (f"{SR_CLASS}:2.25.2",)
     assert states(ledger)[1] == ["scheduled"]
 
 
@@ -100,7 +103,7 @@ def test_a_report_sent_to_two_peers_is_named_once(ledger):
         send_all(ledger, delivery)
         with ledger.write() as c:
             deliveries.complete(c, delivery, now=NOW)
-    assert supersede(ledger) == ("2.25.2",)
+    assert supersede(ledger) == (f"{SR_CLASS}:2.25.2",)
 
 
 def test_a_sent_notice_is_named_by_the_success_that_follows(ledger):
@@ -112,4 +115,4 @@ def test_a_sent_notice_is_named_by_the_success_that_follows(ledger):
                       deliveries=[NewDelivery(peer="pacs", items=[["2.25.50"]])])
     delivery = claim_delivery(ledger)
     send_all(ledger, delivery)
-    assert supersede(ledger) == ("2.25.50",)
+    assert supersede(ledger) == (f"{SR_CLASS}:2.25.50",)
