@@ -52,6 +52,8 @@ def enter(*, parent_pid: int, gpu: bool) -> dict[str, str]:
     report = {"network": _leave_network(), "limits": _limit_resources()}
     report["privileges"] = _drop_privileges()
     report["filesystem"] = _close_filesystem(gpu=gpu)
+    if report["network"].startswith("not") and report["filesystem"].startswith("reads") and landlock_abi() >= NET_ABI:
+        report["network"] += "; TCP is closed by Landlock"
     report["parent"] = _die_with(parent_pid)
     return report
 
@@ -91,7 +93,7 @@ def _die_with(parent_pid: int) -> str:
 
 
 def _close_filesystem(*, gpu: bool) -> str:
-    abi = _libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, 1)
+    abi = landlock_abi()
     if abi < 1:
         return "not closed: this kernel has no Landlock"
     handled = (1 << FS_BITS_BY_ABI.get(abi, FS_BITS_NEWEST)) - 1
@@ -108,6 +110,11 @@ def _close_filesystem(*, gpu: bool) -> str:
     closed = _libc.syscall(LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0
     os.close(ruleset)
     return f"reads the installed software only, writes nothing (Landlock {abi})" if closed else "not closed"
+
+
+def landlock_abi() -> int:
+    """Return which version of Landlock this kernel has; below 1, none."""
+    return int(_libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, 1))
 
 
 def readable_trees() -> tuple[str, ...]:
