@@ -64,7 +64,7 @@ def record_instances(c: Connection, records: Sequence[InstanceRecord], *, now: d
     An identical copy changes nothing: a PACS that resends a study does not start its analysis again.
     """
     placed = [record if record.arrived_at else replace(record, arrived_at=now) for record in records]
-    rows = _open(c, placed)
+    rows = _open(c, placed, now)
     kept = copies.kept_copies(c, list({record.sop_instance_uid for record in placed}))
     changes: dict[str, _Change] = {}
     outcomes, new_rows = [], []
@@ -84,13 +84,12 @@ def record_instances(c: Connection, records: Sequence[InstanceRecord], *, now: d
     return outcomes
 
 
-def _open(c: Connection, records: Sequence[InstanceRecord]) -> dict[str, Found]:
+def _open(c: Connection, records: Sequence[InstanceRecord], now: datetime) -> dict[str, Found]:
     """Create the studies that are missing, and lock all: of two keepers the second waits."""
     first: dict[str, datetime] = {}
     for record in records:
-        at = record.arrived_at
-        if at is not None:
-            first[record.study_uid] = min(at, first.get(record.study_uid, at))
+        at = record.arrived_at or now
+        first[record.study_uid] = min(at, first.get(record.study_uid, at))
     for study_uid, at in sorted(first.items()):
         created = insert_new(c, tables.studies, _STUDY.study_uid, {
             "study_uid": study_uid, "state": "open", "revision": 1, "instances": 0, "copies": 0, "size_bytes": 0,
@@ -108,7 +107,7 @@ def _locked(c: Connection, study_uids: Sequence[str]) -> Iterable[Found]:
 
 
 def _change_study(c: Connection, study: Found, change: _Change, now: datetime) -> None:
-    arrivals = [record.arrived_at for record in change.arrived if record.arrived_at is not None]
+    arrivals = [record.arrived_at or now for record in change.arrived]
     sources = {record.source_ae_title for record in change.arrived if record.source_ae_title}
     values: dict[str, Any] = {
         "instances": study.instances + len(change.uids.get(NEW, ())), "copies": study.copies + len(change.arrived),
@@ -117,7 +116,7 @@ def _change_study(c: Connection, study: Found, change: _Change, now: datetime) -
         "last_arrival_at": max(study.last_arrival_at, *arrivals),
     }
     if study.state == "closed":
-        values |= _reopened(study, change)
+        values |= _reopened(study, change, min(arrivals))
         events.record(c, at=now, kind=events.STUDY_REOPENED, study_uid=study.study_uid,
                       data={"revision": values["revision"], **{what: len(uids) for what, uids in change.uids.items()}})
     c.execute(update(tables.studies).where(_STUDY.id == study.id).values(**values))
@@ -128,12 +127,10 @@ def _change_study(c: Connection, study: Found, change: _Change, now: datetime) -
                           data={"instances": len(uids), "sop_instance_uids": uids[:UIDS_IN_EVENT]})
 
 
-def _reopened(study: Found, change: _Change) -> dict[str, Any]:
-    """Open a closed study, its hard cap counted from now on; where its files were deleted, it begins anew with what came now."""
+def _reopened(study: Found, change: _Change, first_arrival_at: datetime) -> dict[str, Any]:
+    """Open a closed study: its hard cap counts from what came now, and so does all else if its files were deleted."""
     values: dict[str, Any] = {
-        "state": "open", "revision": study.revision + 1,
-        "first_arrival_at": min(record.arrived_at for record in change.arrived if record.arrived_at is not None),
-    }
+        "state": "open", "revision": study.revision + 1, "first_arrival_at": first_arrival_at}
     if study.deleted_at is not None:
         values |= {
             "deleted_at": None, "instances": len(change.uids.get(NEW, ())), "copies": len(change.arrived),

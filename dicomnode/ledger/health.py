@@ -85,8 +85,7 @@ def _peers(c: Connection, now: datetime) -> list[dict[str, Any]]:
         peer = peers.setdefault(row.peer, {
             "peer": row.peer, "scheduled": 0, "in_progress": 0, "failed": 0, "oldest_waits_s": None,
             "last_sent_at": None})
-        if row.state in peer:
-            peer[row.state] = row.n
+        peer |= {row.state: row.n} if row.state in peer else {}
         if row.state in {State.SCHEDULED, State.IN_PROGRESS}:
             peer["oldest_waits_s"] = max(peer["oldest_waits_s"] or 0.0, (now - row.since).total_seconds())
     item = tables.delivery_items.c

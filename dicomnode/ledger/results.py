@@ -36,8 +36,11 @@ def add_delivery(
     Raises
     ------
     ValueError
-        If an item names an object that is not among ``results``.
+        If an item has no alternative, or names an object that is not among ``results``.
     """
+    if not all(new.items):
+        msg = f"delivery to {new.peer}: an item of job {job_id} has no form to send; leave such items out"
+        raise ValueError(msg)
     unknown = sorted({one for item in new.items for one in item} - results.keys())
     if unknown:
         msg = f"delivery to {new.peer} names {unknown}, which job {job_id} did not make; allowed are {sorted(results)}"
@@ -59,8 +62,7 @@ def _add_item(c: Connection, delivery_id: int, ordinal: int, result_ids: Sequenc
         .returning(tables.delivery_items.c.id),
     ).scalar_one()
     rows = [{"item_id": item_id, "ordinal": n, "result_id": one} for n, one in enumerate(result_ids)]
-    if rows:
-        c.execute(insert(tables.delivery_alternatives), rows)
+    c.execute(insert(tables.delivery_alternatives), rows)
 
 
 def result_folders(c: Connection) -> frozenset[str]:

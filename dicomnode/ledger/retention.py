@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
+from typing import Final
 
 from sqlalchemy import Connection, Select, and_, exists, func, not_, or_, select, update
 
 from dicomnode.domain.job import ANALYSIS
 from dicomnode.domain.work import State
 from dicomnode.ledger import events, tables
+
+STORE_ITSELF: Final = "."
+"""The parent of a path without a folder: nothing that deletes may ever be told this."""
 
 _STUDY = tables.studies.c
 _JOB = tables.jobs.c
@@ -25,7 +29,7 @@ class FinishedStudy:
     Parameters
     ----------
     path_prefix:
-        The folder of its files, relative to ``spool/store``; '' where it has none.
+        The folder of its files, relative to ``spool/store``: never the store itself.
     finished_at:
         When the last thing happened to it.
     """
@@ -45,15 +49,15 @@ def finished_studies(c: Connection, *, before: datetime) -> list[FinishedStudy]:
     Failed work holds its study: an operator may requeue it. It holds no longer once a later analysis of
     the same route has taken its place.
     """
-    rows = c.execute(_finished()).all()
     found = [
         FinishedStudy(
             study_uid=row.study_uid, instances=row.instances, bytes=row.size_bytes,
-            path_prefix=str(PurePosixPath(row.path).parent) if row.path else "",
+            path_prefix=str(PurePosixPath(row.path).parent),
             finished_at=max(at for at in (row.closed_at, row.job_at, row.delivery_at) if at is not None))
-        for row in rows
+        for row in c.execute(_finished()) if row.path is not None
     ]
-    return sorted((one for one in found if one.finished_at < before), key=lambda one: (one.finished_at, one.study_uid))
+    ours = (one for one in found if one.finished_at < before and one.path_prefix != STORE_ITSELF)
+    return sorted(ours, key=lambda one: (one.finished_at, one.study_uid))
 
 
 def _finished() -> Select[tuple[str, int, int, datetime, datetime, datetime, str]]:

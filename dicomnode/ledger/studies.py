@@ -31,6 +31,8 @@ class OpenStudy:
 
     Parameters
     ----------
+    first_arrival_at:
+        Of what came since it opened, or reopened.
     instances:
         Distinct SOP Instance UIDs.
     copies:

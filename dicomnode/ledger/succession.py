@@ -25,8 +25,9 @@ def supersede(c: Connection, *, study_uid: str, route: str, now: datetime, by: i
     Returns
     -------
     tuple of str
-        ``<SOP Class UID>:<SOP Instance UID>`` of each, oldest first. A delivery that is under way at this moment counts as sent: naming
-        a report that never left harms nobody, a report that nobody takes back might.
+        ``<SOP Class UID>:<SOP Instance UID>`` of each, oldest first. A delivery that is under way at this
+        moment counts as sent: naming a report that never left harms nobody, a report that nobody takes
+        back might.
     """
     jobs, deliveries = tables.jobs.c, tables.deliveries.c
     earlier = [jobs.study_uid == study_uid, jobs.route == route, *([] if by is None else [jobs.id != by])]

@@ -71,7 +71,7 @@ studies = Table(
     Column("copies", Integer, nullable=False),  # files, where an instance came in several versions
     Column("size_bytes", BigInteger, nullable=False),
     Column("source_ae_titles", JSON, nullable=False),
-    Column("first_arrival_at", UtcDateTime, nullable=False),
+    Column("first_arrival_at", UtcDateTime, nullable=False),  # since it opened, or reopened
     Column("last_arrival_at", UtcDateTime, nullable=False),
     Column("closed_at", UtcDateTime),  # the last time
     Column("deleted_at", UtcDateTime),  # its files; what is known of it stays

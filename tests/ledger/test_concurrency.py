@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dicomnode.errors import ClaimLost
-from dicomnode.ledger import census, jobs, studies
+from dicomnode.ledger import census, deliveries, jobs, studies
 from dicomnode.ledger.engine import Ledger
 from tests.ledger_rows import (
     BACKOFF,
@@ -25,6 +25,7 @@ from tests.ledger_rows import (
     after,
     an_instance,
     claim_job,
+    complete_job,
 )
 
 CLAIMANTS = 8
@@ -129,6 +130,19 @@ def test_several_keepers_index_one_image_once(ledger):
     assert Counter(what for one in results for what in one) == Counter(new=30, identical=85)
     with ledger.read() as c:
         assert [study.instances for study in studies.open_studies(c)] == [10, 10, 10]
+
+
+def test_a_delivery_that_another_sender_is_just_taking_is_passed_over(postgres_url):
+    first, second = Ledger(postgres_url), Ledger(postgres_url)
+    a_closed_study(first)
+    a_job(first)
+    complete_job(first, claim_job(first))
+    peers = frozenset({"pacs"})
+    with first.write() as c, second.write() as other:
+        assert deliveries.claim(c, now=NOW, lease_s=60, owner="s1", peers=peers) is not None
+        assert deliveries.claim(other, now=NOW, lease_s=60, owner="s2", peers=peers) is None
+    first.dispose()
+    second.dispose()
 
 
 def upgrade(url: str) -> str:

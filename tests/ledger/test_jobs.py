@@ -156,6 +156,15 @@ def test_a_delivery_of_what_the_job_did_not_make_is_refused_and_nothing_is_writt
         assert c.execute(select(tables.results)).all() == []
 
 
+def test_an_item_without_any_form_is_refused(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    job = claim_job(ledger)
+    with pytest.raises(ValueError, match="has no form to send"), ledger.write() as c:
+        jobs.complete(c, job, results=[a_result(1)], now=NOW, data={},
+                      deliveries=[NewDelivery(peer="pacs", items=[["2.25.1"], []])])
+
+
 @pytest.mark.parametrize("how", ["rescued", "canceled"])
 def test_a_lost_claim_completes_nothing(ledger, how):
     a_closed_study(ledger)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dicomnode.ledger import census, deliveries, jobs, studies
@@ -18,6 +20,7 @@ from tests.ledger_rows import (
     an_instance,
     claim_delivery,
     claim_job,
+    close,
     complete_job,
     index,
     send_all,
@@ -48,6 +51,12 @@ def test_a_closed_study_that_no_route_wanted_is_finished_when_it_was_closed(ledg
     assert (study.study_uid, study.instances, study.bytes, study.finished_at) == (STUDY, 2, 1_060_000, NOW)
     assert study.path_prefix == f"ab/{STUDY}"
     assert finished(ledger, before=NOW) == []
+
+
+def test_a_study_whose_files_lie_in_no_folder_of_their_own_is_never_offered_for_deletion(ledger):
+    index(ledger, replace(an_instance(1), path="stray.dcm"))
+    close(ledger)
+    assert finished(ledger) == []
 
 
 def test_a_study_is_finished_when_its_last_delivery_is(ledger):

@@ -81,6 +81,7 @@ def test_a_new_image_reopens_a_closed_study(ledger):
     assert index(ledger, an_instance(3, at=after(60)), now=after(60)) == ["new"]
     (study,) = the_open(ledger)
     assert (study.revision, study.instances, study.last_arrival_at) == (2, 3, after(60))
+    assert study.first_arrival_at == after(60)  # the hard cap counts anew
     assert kinds(ledger)[-1] == "study_reopened"
 
 

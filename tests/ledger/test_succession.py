@@ -24,7 +24,6 @@ from tests.ledger_rows import (
     send_all,
 )
 
-
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.11"
 
 

@@ -122,6 +122,13 @@ def test_revisions_form_one_line_and_their_files_are_named_by_them():
         assert re.search(rf"^down_revision = {below}$", source, re.MULTILINE)
 
 
+def test_a_folder_without_revisions_is_an_incomplete_installation(monkeypatch, tmp_path):
+    monkeypatch.setattr("dicomnode.ledger.schema.shipped", lambda _kind: tmp_path)
+    (tmp_path / "versions").mkdir()
+    with pytest.raises(ConfigError, match="no revision in it"):
+        Ledger(f"sqlite:///{tmp_path / 'x.sqlite'}").head()
+
+
 def test_alembic_by_itself_says_which_command_to_use():
     from alembic import command
     from alembic.config import Config
