@@ -16,6 +16,9 @@ from dicomnode.domain.model import Label, ModelFile, Runtime
 from tests.bundles import model_file, save_weights
 
 ANATOMY = Code(value="91723000", scheme="SCT", meaning="Anatomical Structure")
+MIN_TO_MAX = {"_target_": "ScaleIntensityd", "keys": "image", "minv": 0.0, "maxv": 1.0}
+RAW = {"_target_": "ScaleIntensityRangePercentilesd", "keys": "image", "lower": 0, "upper": 99, "b_min": 0.0,
+       "b_max": 1.0, "clip": True}
 MESHNET_DILATIONS = (1, 2, 4, 8, 16, 8, 4, 2, 1)
 TISSUE = (("Cerebral white matter", "68523003", "Cerebral White Matter"),
           ("Cerebral cortex", "40146001", "Cerebral cortex"))
@@ -39,8 +42,12 @@ JOINED = {"conv2v": 24, "conv1v": 24, "conv0v": 16}
 """Convolutions over a joined pair, and how many of their input channels come from below."""
 
 
-def meshnet(folder: Path, data: Path, name: str = "model5_gw_ae") -> ModelFile:
-    """Write brainchop's MeshNet ``model5_gw_ae`` or ``subcortical`` as a bundle; return its model file."""
+def meshnet(folder: Path, data: Path, name: str = "model5_gw_ae", *, conformed: bool = True) -> ModelFile:
+    """Write brainchop's MeshNet ``model5_gw_ae`` or ``subcortical`` as a bundle; return its model file.
+
+    The networks expect white matter at about half of the range, as FreeSurfer's conforming leaves it. For a raw scan
+    (``conformed=False``) the 99th percentile becomes the top of the range, which comes near to that.
+    """
     from safetensors.torch import load_file
 
     state = load_file(data / "brainchop-models" / "meshnet" / name / "model.pth")
@@ -54,7 +61,7 @@ def meshnet(folder: Path, data: Path, name: str = "model5_gw_ae") -> ModelFile:
         {"_target_": "Orientationd", "keys": "image", "axcodes": "LIA"},
         {"_target_": "Spacingd", "keys": "image", "pixdim": [1.0, 1.0, 1.0], "mode": "bilinear"},
         {"_target_": "ResizeWithPadOrCropd", "keys": "image", "spatial_size": [256, 256, 256]},
-        {"_target_": "ScaleIntensityd", "keys": "image", "minv": 0.0, "maxv": 1.0}], [
+        MIN_TO_MAX if conformed else RAW], [
         {"_target_": "AsDiscreted", "keys": "pred", "argmax": True}, _inverted(nearest=True)])
     save_weights(folder, {key.removeprefix("model."): value for key, value in state.items()})
     return _model(folder, f"meshnet_{name}", TISSUE if name == "model5_gw_ae" else SUBCORTICAL)

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicomnode.domain.model import ModelFile
+from dicomnode.domain.model import InputRole, ModelFile
 from dicomnode.domain.volume import Volume
 from dicomnode.infer.measure import model_findings
 from dicomnode.infer.pool import Pool, RawOutput
+from dicomnode.read.series import load
 from tests.brain_bundles import MESHNET_DILATIONS, hippodeep_head, meshnet
 from tests.builders import uid_of
 from tests.bundles import volume
 from tests.findings import provenance
-from tests.shared import shared_data
+from tests.shared import dicom_files, shared_data, unpacked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -50,6 +51,24 @@ def test_hippodeep_in_the_node_equals_the_network_outside_and_is_near_the_refere
     volumes = volumes_ml(model, image, output)
     assert volumes["Cerebrum"] == pytest.approx(1221, rel=0.03)
     assert sum(volumes.values()) == pytest.approx(1412, rel=0.03)
+
+
+def test_an_oblique_sagittal_scan_gets_its_structures_where_they_are(tmp_path):
+    files = dicom_files(unpacked("mr_brain_sag_anon", tmp_path / "scan"))
+    image = load(files, InputRole(role="image", modality="MR")).volume
+    model = hippodeep_head(tmp_path / "head", shared_data("w_hippodeep"))
+    output = run(model, image, tmp_path)
+    volumes = volumes_ml(model, image, output)
+    assert 1200 < sum(volumes.values()) < 1500
+    assert 1000 < volumes["Cerebrum"] < 1300
+    hindbrain, cerebrum = (centre_lps_mm(image, output.labels_zyx == value) for value in (1, 2))
+    assert hindbrain[2] < cerebrum[2] - 20, "below"
+    assert hindbrain[1] > cerebrum[1] + 10, "behind"
+    assert abs(hindbrain[0] - cerebrum[0]) < 10, "in the middle"
+
+
+def centre_lps_mm(image: Volume, mask: np.ndarray) -> np.ndarray:
+    return image.stack.to_lps_mm(np.argwhere(mask).mean(axis=0))
 
 
 def run(model: ModelFile, image: Volume, models_dir: Path) -> RawOutput:
