@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from dicomnode.ledger import copies, tables
 from dicomnode.ledger.health import status
@@ -122,23 +122,18 @@ def _job_rows(c: Connection, query: Select[Any]) -> list[Row]:
 
 
 def _deliveries() -> Select[Any]:
-    counts = (
-        select(_ITEM.delivery_id, func.count().label("items"), func.count(_ITEM.sent_at).label("sent"),
-               func.count(_ITEM.committed_at).label("committed"))
-        .group_by(_ITEM.delivery_id).subquery()
-    )
-    return (
-        select(tables.deliveries, _JOB.route, counts.c["items"].label("item_count"), counts.c.sent, counts.c.committed)
-        .join(tables.jobs, _JOB.id == _DELIVERY.job_id)
-        .outerjoin(counts, and_(counts.c.delivery_id == _DELIVERY.id))
-    )
+    counts = [
+        select(func.count(column)).where(_ITEM.delivery_id == _DELIVERY.id).scalar_subquery().label(name)
+        for name, column in (("item_count", _ITEM.id), ("sent", _ITEM.sent_at), ("committed", _ITEM.committed_at))
+    ]
+    return select(tables.deliveries, _JOB.route, *counts).join(tables.jobs, _JOB.id == _DELIVERY.job_id)
 
 
 def _delivery_rows(c: Connection, query: Select[Any]) -> list[Row]:
     return [
         {"delivery_id": row.id, "job_id": row.job_id, "study_uid": row.study_uid, "route": row.route,
-         "peer": row.peer, "phase": row.phase, "items": row.item_count or 0, "sent": row.sent or 0,
-         "committed": row.committed or 0, **_work(row)}
+         "peer": row.peer, "phase": row.phase, "items": row.item_count, "sent": row.sent, "committed": row.committed,
+         **_work(row)}
         for row in c.execute(query)
     ]
 

@@ -11,7 +11,7 @@ from dicomnode.domain.work import State
 from dicomnode.ledger import events, tables, work
 
 STUCK_AFTER: Final = timedelta(minutes=5)
-"""Work that was due this long ago and is not done shows as stuck."""
+"""Work that was made this long ago and still waits shows as stuck."""
 STUCK_SHOWN: Final = 20
 
 _STUDY = tables.studies.c
@@ -24,11 +24,12 @@ def status(c: Connection, *, now: datetime) -> dict[str, Any]:
 
     Keys: ``at``; ``studies_open``, ``studies_closed``, ``last_arrival_at``; ``jobs`` and ``deliveries`` (state →
     count, every state); ``oldest_job_waits_s``, ``oldest_delivery_waits_s`` (work that is due, None where none);
-    ``expired_leases``; ``quarantined`` (instances that could not be indexed); ``conflicting`` (copies that no one
-    can trust); ``waiting_models`` (``name``, ``digest``, ``jobs``, ``oldest_waits_s``: a model that no worker has
-    verified shows here); ``peers`` (``peer``, ``scheduled``, ``in_progress``, ``failed``, ``oldest_waits_s``,
-    ``last_sent_at``); ``stuck`` (``what``, ``id``, ``study_uid``, ``where``, ``state``, ``waits_s``, ``reason``:
-    failed, or due for more than five minutes; the longest first, at most twenty).
+    ``expired_leases``; ``quarantined`` (instances that could not be indexed); ``conflicting`` (studies of which an
+    instance came twice with different pixels or geometry); ``waiting_models`` (``name``, ``digest``, ``jobs``,
+    ``oldest_waits_s``: a model that no worker has verified shows here); ``peers`` (``peer``, ``scheduled``,
+    ``in_progress``, ``failed``, ``oldest_waits_s``, ``last_sent_at``); ``stuck`` (``what``, ``id``, ``study_uid``,
+    ``where``, ``state``, ``waits_s``, ``reason``: failed, or made more than five minutes ago and still waiting; the
+    longest first, at most twenty).
     """
     return {
         "at": now,
@@ -39,8 +40,8 @@ def status(c: Connection, *, now: datetime) -> dict[str, Any]:
         "oldest_job_waits_s": _oldest(c, work.JOBS, now), "oldest_delivery_waits_s": _oldest(c, work.DELIVERIES, now),
         "expired_leases": _expired(c, work.JOBS, now) + _expired(c, work.DELIVERIES, now),
         "quarantined": _count(c, select(func.count()).where(tables.events.c.kind == events.INSTANCE_QUARANTINED)),
-        "conflicting": _count(c, select(func.count()).where(
-            tables.instances.c.conflicting.is_(True), tables.instances.c.deleted_at.is_(None))),
+        "conflicting": _count(c, select(func.count(tables.events.c.study_uid.distinct())).where(
+            tables.events.c.kind == events.INSTANCES_CONFLICTING)),
         "waiting_models": _waiting_models(c, now), "peers": _peers(c, now), "stuck": _stuck(c, now),
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, case, select
 
 from dicomnode.domain.job import ANALYSIS, NOTICE, Snapshot
 from dicomnode.domain.work import State
@@ -56,7 +56,7 @@ def _gather(c: Connection, study_uids: Sequence[str]) -> dict[str, _Facts]:
     for part in chunks(study_uids):
         for row in c.execute(
                 select(jobs.id, jobs.study_uid, jobs.route, jobs.kind, jobs.state, jobs.reason, jobs.created_at,
-                       jobs.changed_at, jobs.snapshot)
+                       jobs.changed_at, case((jobs.kind == NOTICE, jobs.snapshot), else_="").label("notice"))
                 .where(jobs.study_uid.in_(part)).order_by(jobs.id)):
             facts[row.study_uid].jobs.setdefault(row.route, []).append(row)
         for sending in c.execute(
@@ -111,6 +111,6 @@ def _counts(jobs: Sequence[Found]) -> Found:
 def _why_not(job: Found) -> str:
     """Return why a job means that nothing was analysed, '' where it does not."""
     if job.kind == NOTICE:
-        snapshot = Snapshot.from_json(job.snapshot)
+        snapshot = Snapshot.from_json(job.notice)
         return f"{snapshot.reason}: {snapshot.text}"
     return str(job.reason) if job.state in {State.FAILED, State.CANCELED} else ""

@@ -77,7 +77,7 @@ def _finished() -> Select[tuple[str, int, int, datetime, datetime, datetime, str
         select(func.max(_JOB.changed_at)).where(_JOB.study_uid == _STUDY.study_uid).scalar_subquery().label("job_at"),
         select(func.max(_DELIVERY.changed_at)).where(_DELIVERY.study_uid == _STUDY.study_uid).scalar_subquery()
         .label("delivery_at"),
-        select(func.min(_INSTANCE.path)).where(_INSTANCE.study_uid == _STUDY.study_uid, _INSTANCE.deleted_at.is_(None))
+        select(_INSTANCE.path).where(_INSTANCE.study_uid == _STUDY.study_uid, _INSTANCE.deleted_at.is_(None)).limit(1)
         .scalar_subquery().label("path"),
     ).where(_STUDY.state == "closed", _STUDY.deleted_at.is_(None), not_(job_holds), not_(delivery_holds))
 

@@ -77,6 +77,7 @@ studies = Table(
     Column("deleted_at", UtcDateTime),  # its files; what is known of it stays
     CheckConstraint("state IN ('open', 'closed')", name="state"),
     Index(None, "state", "last_arrival_at"),
+    Index(None, "last_arrival_at"),
 )
 
 instances = Table(

@@ -64,6 +64,7 @@ def _studies() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_studies"),
         sa.UniqueConstraint("study_uid", name="uq_studies_study_uid"),
     )
+    op.create_index("ix_studies_last_arrival_at", "studies", ["last_arrival_at"])
     op.create_index("ix_studies_state_last_arrival_at", "studies", ["state", "last_arrival_at"])
 
 
