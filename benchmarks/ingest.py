@@ -1,7 +1,7 @@
 """Ingest: acknowledged images per second, side by side with Orthanc and dcmtk's storescp in the same run.
 
     python benchmarks/ingest.py [--serve] [--images 320] [--repeats 3] [--senders 1,4,8] [--folder DIR]
-    python benchmarks/ingest.py --pdu 16384,65536,131072,0       the node alone, by its [receive] max_pdu_bytes
+    python benchmarks/ingest.py --pdu 16384,65536,131072,1048576       the node alone, by its [receive] max_pdu_bytes
 
 The senders are dcmtk's storescu, each with its own 512² CT images, all started at once; the time runs from their start
 to the end of the last one. Every round gives each server an empty folder, and rounds of the servers take turns, so that
@@ -129,7 +129,7 @@ def _round(server: Server, sources: Sequence[Path], folder: Path, *, no_delay: b
         root, port = Path(scratch), _free_port()
         environment = {**os.environ, "TCP_NODELAY": "1"} if no_delay else dict(os.environ)
         with server.running(root, port, environment):
-            _wait_for(port)
+            _wait_for(port, root)
             seconds = _send(sources, port, environment)
             backlog_s = _wait_for_backlog(server, root)
         expected = Counter(_digest(path) for source in sources for path in source.iterdir())
@@ -178,14 +178,15 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _wait_for(port: int) -> None:
+def _wait_for(port: int, root: Path) -> None:
     give_up_s = time.monotonic() + 60
     while time.monotonic() < give_up_s:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    sys.exit(f"nobody listens on port {port} after 60 s")
+    logs = "".join(path.read_text(errors="replace")[-1000:] for path in root.glob("log*"))
+    sys.exit(f"nobody listens on port {port} after 60 s: {logs}")
 
 
 def _print_table(servers: Sequence[Server], senders: Sequence[int], results: Results) -> None:

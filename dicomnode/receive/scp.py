@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -32,8 +33,9 @@ from dicomnode.receive.wire import (
 
 BACKLOG: Final = 128
 LOOK_AT_STOP_S: Final = 0.25
-LAST_WORDS_S: Final = 20.0
-"""On stop, a message under way may take this long to finish; a 500 MB object at 1 Gbit/s takes 5 s."""
+LAST_WORDS_S: Final = 15.0
+"""On stop, messages under way may take this long to finish (500 MB at 1 Gbit/s take 5 s); then the process ends,
+and what was not answered is sent again by its sender."""
 SPARE_CONNECTIONS: Final = 32
 """Connections over max_associations that are still read, so that they get an A-ASSOCIATE-RJ and not a closed door."""
 ALL_PEERS: Final = "*"
@@ -80,8 +82,9 @@ def serve(settings: NodeSettings, receive: ReceiveSettings, peers: Mapping[str, 
         ready()
         while not stop.is_set():
             _accept_one(listener, scp, threads)
+    give_up_s = time.monotonic() + LAST_WORDS_S
     for thread in threads:
-        thread.join(LAST_WORDS_S)
+        thread.join(max(0.0, give_up_s - time.monotonic()))
 
 
 def _listen(settings: NodeSettings, receive: ReceiveSettings) -> socket.socket:
