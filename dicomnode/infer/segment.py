@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dicomnode.errors import ModelFailed
+from dicomnode.errors import GpuOutOfMemory, ModelFailed
 from dicomnode.infer import grid as grids
 from dicomnode.infer import resample, standard, windows
 from dicomnode.infer.bundle import Bundle
@@ -57,6 +57,8 @@ def segment(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm:
     ------
     ModelFailed
         If the bundle's transforms or network raise, or give something else than labels.
+    GpuOutOfMemory
+        If memory does not suffice, after every smaller attempt.
     """
     notes: list[str] = []
     try:
@@ -66,8 +68,14 @@ def segment(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm:
             except grids.NotFast as reason:
                 notes.append(f"fast_resample not used: {reason}")
         outcome = _standard(bundle, channels_zyx, affine_ras_mm, settings, out_zyx, progress)
-    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError) as error:
         cause = error.__cause__ or error
+        if windows.lacks_memory(cause):
+            msg = (
+                f"memory ran out before or after the network, for a volume of {out_zyx.shape}: raise memory_limit_mb "
+                "of the model file, or switch fast_resample on"
+            )
+            raise GpuOutOfMemory(msg) from error
         msg = f"the bundle raised {type(cause).__name__}: {str(cause)[:500]}"
         raise ModelFailed(msg) from error
     return Outcome(seconds=outcome.seconds, notes=(*notes, *outcome.notes), highest=outcome.highest)

@@ -60,17 +60,23 @@ def infer(bundle: Bundle, image: torch.Tensor, *, precision: Precision, roi: tup
             notes.append(attempt.note)
         try:
             return _attempt(bundle, image, attempt, precision, roi, progress), tuple(notes)
-        except (torch.OutOfMemoryError, MemoryError):
-            _free(bundle.device)
-        except RuntimeError as error:
-            if "allocate memory" not in str(error) and "out of memory" not in str(error):
+        except (RuntimeError, MemoryError) as error:
+            if not lacks_memory(error):
                 raise
-            _free(bundle.device)
+        _free(bundle.device)
     msg = (
         f"memory did not suffice for an image of {tuple(image.shape)}, after {len(notes)} smaller attempts: "
         "raise memory_limit_mb of the model file, or use a machine with more memory"
     )
     raise GpuOutOfMemory(msg)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an exception means that memory ran out, on the GPU or in the processor's allocator."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        said in str(error) for said in ("allocate memory", "out of memory", "bad_alloc"))
 
 
 def _ladder(device: torch.device, window_batch: int | None) -> Iterator[Attempt]:
