@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -57,18 +57,19 @@ def until(happened: Callable[[], Any], what: str, patience_s: float = PATIENCE_S
 
 
 class LiveNode:
-    """``dicomnode serve`` over a folder of its own."""
+    """``dicomnode serve`` over a folder of its own; ``receive`` adds lines to its ``[receive]`` table."""
 
-    def __init__(self, folder: Path, *, peers: str, routes: str, extra: str = "", quiet_s: float = 1.0) -> None:
+    def __init__(self, folder: Path, *, peers: str, routes: str, extra: str = "", quiet_s: float = 1.0,
+                 port: int = 0, models_dir: Path = ROOT / "models", receive: str = "") -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.config_path = folder / "node.toml"
         self.log_path = folder / "node.log"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copytree(ROOT / "config" / "models", folder / "models", dirs_exist_ok=True)
         self.config_path.write_text(
-            f'[node]\nbind = "127.0.0.1"\nport = {self.port}\ndata_dir = "data"\nmodels_dir = "{ROOT / "models"}"\n'
-            f'[receive]\nmin_free_gb = 0.1\n[completion]\nquiet_s = {quiet_s}\n[web]\nenabled = false\n'
+            f'[node]\nbind = "127.0.0.1"\nport = {self.port}\ndata_dir = "data"\nmodels_dir = "{models_dir}"\n'
+            f'[receive]\nmin_free_gb = 0.1\n{receive}\n[completion]\nquiet_s = {quiet_s}\n[web]\nenabled = false\n'
             f"{extra}\n{peers}\n{routes}\n", encoding="utf-8")
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -162,7 +163,7 @@ class Orthanc:
         }))
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Orthanc:
+    def __enter__(self) -> Self:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen([self.program, str(self._config)], stdout=log, stderr=subprocess.STDOUT)
         until(self._answers, f"Orthanc answers; its log: {self._log}", 60)
@@ -199,10 +200,27 @@ class Orthanc:
                 found += about["Instances"]
         return found
 
+    def send(self, resource: str, modality: str) -> str:
+        """Order that a study or series is sent to a modality; return the order's identifier."""
+        order = json.dumps({"Resources": [resource], "Synchronous": False}).encode()
+        request = urllib.request.Request(f"{self.url}/modalities/{modality}/store", data=order, method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return str(json.load(answer)["ID"])
+
     def download(self, instance: str, path: Path) -> Path:
         with urllib.request.urlopen(f"{self.url}/instances/{instance}/file", timeout=60) as answer:
             path.write_bytes(answer.read())
         return path
+
+
+def orthanc_example(node_port: int) -> dict[str, Any]:
+    """Return what ``config/orthanc`` says about DICOM and routing, for a node on another port."""
+    folder = ROOT / "config" / "orthanc"
+    settings = json.loads((folder / "orthanc.json").read_text(encoding="utf-8"))
+    settings["DicomModalities"]["dicomnode"]["Port"] = node_port
+    settings["LuaScripts"] = [str(folder / name) for name in settings["LuaScripts"]]
+    elsewhere = {"Name", "StorageDirectory", "IndexDirectory", "HttpPort", "DicomPort"}
+    return {key: value for key, value in settings.items() if key not in elsewhere}
 
 
 def unpack(archive: Path, folder: Path) -> list[Path]:

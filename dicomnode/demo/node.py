@@ -41,6 +41,9 @@ enabled = false
 
 [peers.scanner]
 ae_title = "SCANNER"
+
+[peers.tour]
+ae_title = "TOUR"
 {peers}
 [[routes]]
 name = "chest-ct"

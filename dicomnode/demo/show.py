@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -29,6 +28,7 @@ class Show:
         self._tasks: dict[str, TaskID] = {}
         self._sent = 0
         self.gave_up = False
+        self.receiving = False
         self._handlers: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "study_matched": self._matched,
             "job_progress": self._job_progress,
@@ -57,15 +57,22 @@ class Show:
         """Note that the node answers C-ECHO."""
         self._finish("node", f"DICOMNODE answers C-ECHO on port {port}")
         self._begin("received", "")
+        self.receiving = True
 
     def received(self, count: int, total: int) -> None:
         """Note that ``count`` of ``total`` images were acknowledged."""
         self._progress.update(self._tasks["received"], completed=count, total=total, note=f"{count}/{total}")
 
-    def sent(self, count: int, total: int) -> None:
-        """Note that the sender is done."""
-        self._finish("received", f"{count}/{total} acknowledged, each durable on disk")
+    def sent(self, stored: int, total: int) -> None:
+        """Note what the receiver says it has; nothing at all ends the tour."""
+        self.receiving = False
+        self._finish("received", f"{stored}/{total} acknowledged, each durable on disk")
+        self.gave_up = stored == 0
         self._begin("complete", "waiting for the quiet period")
+
+    def note(self, what: str, why: str) -> None:
+        """Print something that a person should know above the steps."""
+        self._progress.console.print(f"[yellow]{what}[/yellow]: {why}", highlight=False)
 
     def event(self, event: Mapping[str, Any]) -> None:
         """Take one of the node's log events."""
@@ -109,7 +116,7 @@ class Show:
         self.gave_up = True
 
     def _trouble(self, event: Mapping[str, Any]) -> None:
-        self._progress.console.print(f"[yellow]{event.get('event')}[/yellow]: {event.get('reason')}", highlight=False)
+        self.note(str(event.get("event")), str(event.get("reason")))
 
     def _begin(self, step: str, note: str) -> None:
         self._progress.start_task(self._tasks[step])
@@ -120,4 +127,3 @@ class Show:
         if not task.started:
             self._progress.start_task(task.id)
         self._progress.update(task.id, completed=task.total, note=note)
-        self._at = time.monotonic()

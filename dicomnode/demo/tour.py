@@ -18,10 +18,11 @@ from dicomnode.demo.results import Results, read_results
 from dicomnode.demo.show import Show
 from dicomnode.demo.study import write_phantom_study
 from dicomnode.domain.node import Peer
-from dicomnode.errors import EXIT_INTERNAL, EXIT_OK, EXIT_USAGE, DeliveryError
+from dicomnode.errors import EXIT_INTERNAL, EXIT_OK, EXIT_USAGE, DeliveryError, PeerRefused
 from dicomnode.logs import configure
 
 SEED: Final = 20260105
+SCANNER: Final = "SCANNER"
 START_S: Final = 60.0
 RESULT_S: Final = 900.0
 
@@ -64,8 +65,10 @@ def _follow(node: TourNode, show: Show, images: Sequence[Path], *, peers: int) -
     us = Peer(name="node", ae_title="DICOMNODE", host="127.0.0.1", port=node.port)
     if not _ready(us, show):
         return False
-    sent = send_files(node_ae_title="SCANNER", peer=us, paths=images, timeout_s=60.0, progress=show.received)
-    show.sent(sent, len(images))
+    try:
+        send_files(node_ae_title=SCANNER, peer=us, paths=images, timeout_s=60.0, progress=show.received)
+    except PeerRefused as refused:
+        show.note("not everything was taken", str(refused))
     deadline_s = time.monotonic() + RESULT_S
     delivered = 0
     while time.monotonic() < deadline_s and delivered < peers:
@@ -76,6 +79,8 @@ def _follow(node: TourNode, show: Show, images: Sequence[Path], *, peers: int) -
             return False
         show.event(event)
         delivered += event["event"] == "delivery_completed"
+        if event["event"] == "association_ended" and event.get("calling") == SCANNER and show.receiving:
+            show.sent(int(event["stored"]), len(images))
         if show.gave_up:
             return False
     return delivered >= peers
@@ -85,7 +90,7 @@ def _ready(us: Peer, show: Show) -> bool:
     deadline_s = time.monotonic() + START_S
     while time.monotonic() < deadline_s:
         try:
-            echo(node_ae_title="SCANNER", peer=us, timeout_s=2.0)
+            echo(node_ae_title="TOUR", peer=us, timeout_s=2.0)
         except DeliveryError:
             time.sleep(0.1)
         else:

@@ -6,20 +6,20 @@ import hashlib
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from dicomnode import logs
 from dicomnode.config import model_from_text
 from dicomnode.domain.findings import EncodedObject, NotAnalysed
-from dicomnode.domain.job import NOTICE, NewDelivery, StoredResult
+from dicomnode.domain.job import NOTICE, StoredResult
 from dicomnode.domain.model import ModelFile
-from dicomnode.domain.node import NodeConfig, Peer
+from dicomnode.domain.node import NodeConfig
 from dicomnode.domain.work import Backoff
 from dicomnode.errors import ClaimLost, DicomNodeError, ModelChanged, ModelMissing, Verdict
 from dicomnode.infer.pool import Pool
-from dicomnode.ledger import jobs, studies
+from dicomnode.ledger import events, jobs, studies
 from dicomnode.ledger.engine import Ledger
 from dicomnode.run.analyse import Analysis, Identity, Task, analyse, notice
 from dicomnode.run.bell import Bell, ring
@@ -27,6 +27,7 @@ from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run as loop
 from dicomnode.run.loop import utc_now
 from dicomnode.run.matching import notice_after_failure
+from dicomnode.run.outbox import deliveries_for
 from dicomnode.run.presence import Presence
 from dicomnode.spool import Spool
 
@@ -105,15 +106,14 @@ class Worker:
             objects, data = analysis.objects, _figures(analysis)
         stored = self._store(job, objects)
         now = utc_now()
+        deliveries = deliveries_for(job.snapshot.to, self._config.peers, objects)
         with self._ledger.write() as connection:
-            jobs.complete(
-                connection,
-                job,
-                results=stored,
-                now=now,
-                data=data,
-                deliveries=deliveries_for(job.snapshot.to, self._config.peers, objects),
-            )
+            jobs.complete(connection, job, results=stored, now=now, data=data, deliveries=deliveries)
+            for peer in set(job.snapshot.to) - {one.peer for one in deliveries}:
+                text = f"{peer} takes none of the {len(objects)} objects: nothing is sent; see takes in [peers.{peer}]"
+                events.record(
+                    connection, at=now, kind="nothing_for_peer", study_uid=job.study_uid, job_id=job.job_id, text=text
+                )
         ring(self._config.node.data_dir / "run", "sender")
         log.info("job_completed", job=job.job_id, study_uid=job.study_uid, objects=len(objects), **data)
 
@@ -207,23 +207,6 @@ class Worker:
 
     def _attempts_left(self, job: jobs.ClaimedJob) -> bool:
         return job.claim.attempt < self._config.worker.attempts
-
-
-def deliveries_for(to: Sequence[str], peers: Mapping[str, Peer], objects: Sequence[EncodedObject]) -> list[NewDelivery]:
-    """Say which peer gets which objects: of each group the alternatives that it takes, in its own order.
-
-    A peer that left the configuration since the job was made gets a delivery all the same: it shows as stuck.
-    """
-    groups = list(dict.fromkeys(one.group for one in objects))
-    found = []
-    for name in to:
-        takes = peers[name].takes if name in peers else Peer(name=name, ae_title="UNKNOWN").takes
-        items = [
-            [one.sop_instance_uid for kind in takes for one in objects if one.group == group and one.kind == kind]
-            for group in groups
-        ]
-        found.append(NewDelivery(peer=name, items=[item for item in items if item]))
-    return found
 
 
 def _figures(analysis: Analysis) -> dict[str, object]:

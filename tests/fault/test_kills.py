@@ -71,7 +71,7 @@ def stored(node: LiveNode) -> Counter[str]:
                    for p in (node.spool / folder).rglob("*.dcm"))
 
 
-def exactly_one_result_set(pacs: ReceivingPacs) -> None:
+def assert_exactly_one_result_set(pacs: ReceivingPacs) -> None:
     objects = [dcmread(p) for p in pacs.folder.rglob("*.dcm")]
     assert len({o.SOPInstanceUID for o in objects}) == len(objects)
     kinds = Counter((o.Modality, o.SeriesDescription) for o in objects)
@@ -103,7 +103,7 @@ def test_a_worker_killed_in_mid_inference_leaves_exactly_one_set_of_results(node
     node.wait_for_event("job_progress")
     kill(node, "worker")
     node.wait_for_event("delivery_completed")
-    exactly_one_result_set(pacs)
+    assert_exactly_one_result_set(pacs)
     (job,) = node.rows("jobs")
     assert job["state"] == "completed"
     assert job["attempt"] == 2
@@ -119,7 +119,7 @@ def test_a_worker_that_is_stopped_past_its_lease_cannot_commit_when_it_wakes(nod
     finally:
         os.kill(pid, signal.SIGCONT)
     node.wait_for_event("delivery_completed")
-    exactly_one_result_set(pacs)
+    assert_exactly_one_result_set(pacs)
 
 
 @pytest.mark.parametrize("role", ["keeper", "sender", "receiver"])
@@ -127,7 +127,7 @@ def test_a_killed_role_comes_back_and_the_study_still_ends_with_one_result_set(n
     send(node, chest)
     kill(node, role)
     node.wait_for_event("delivery_completed")
-    exactly_one_result_set(pacs)
+    assert_exactly_one_result_set(pacs)
     if role == "receiver":
         until(lambda: node.pids("receiver"), "the receiver is back")
 
@@ -138,4 +138,4 @@ def test_everything_killed_after_inference_began_still_ends_with_one_result_set(
     node.kill_everything()
     node.start()
     node.wait_for_event("delivery_completed")
-    exactly_one_result_set(pacs)
+    assert_exactly_one_result_set(pacs)

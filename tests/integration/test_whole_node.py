@@ -166,7 +166,7 @@ def test_process_gives_the_same_volumes_as_the_node(node, pacs, chest, tmp_path)
     uid = study_uid(paths)
     until(lambda: outcome(node, uid) == "analysed", f"study {uid} is analysed")
     node.cli("process", str(paths[0].parent), "--model", "demo_chest", "--out", str(tmp_path / "out"))
-    offline, online = read_results(tmp_path / "out"), [r for r in reports(pacs, uid)]
+    offline, online = read_results(tmp_path / "out"), list(reports(pacs, uid))
     assert online
     numbers = {str(item.MeasuredValueSequence[0].NumericValue) for report in online for item in walk(report)
                if item.ValueType == "NUM" and item.get("MeasuredValueSequence")}
@@ -226,8 +226,8 @@ def test_a_model_whose_bytes_changed_is_refused_by_check_and_never_run(tmp_path)
 
 def test_a_config_with_five_mistakes_lists_all_five_and_exits_78(tmp_path):
     path = tmp_path / "node.toml"
-    path.write_text('[node]\nae_title = "MUCH TOO LONG AN AE TITLE"\nport = 99999\n[recieve]\nprocesses = 1\n'
-                    '[completion]\nquiet_s = "soon"\n[[routes]]\nname = "x"\nmodel = "no_such_model"\nto = ["nobody"]\n')
+    path.write_text('[node]\nae_title = "MUCH TOO LONG AN AE TITLE"\nport = 99999\n[recieve]\n'
+                    'processes = 1\n[completion]\nquiet_s = "soon"\n[[routes]]\nname = "x"\nmodel = "no_such_model"\nto = ["nobody"]\n')
     done = subprocess.run([sys.executable, "-m", "dicomnode", "--config", str(path), "check"], capture_output=True,
                           text=True, check=False, timeout=60)
     assert done.returncode == 78

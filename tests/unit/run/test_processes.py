@@ -1,0 +1,127 @@
+"""Bells, presence, leases, the loop and the outbox."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from datetime import datetime
+
+import pytest
+
+from dicomnode.domain.findings import EncodedObject
+from dicomnode.domain.node import Peer
+from dicomnode.errors import ClaimLost, LedgerUnavailable
+from dicomnode.run.bell import Bell, ring
+from dicomnode.run.lease import Lease
+from dicomnode.run.loop import run
+from dicomnode.run.outbox import deliveries_for
+from dicomnode.run.presence import Presence, living
+
+
+def test_a_ring_wakes_the_role_it_names_and_no_other(tmp_path):
+    with Bell(tmp_path, "worker") as worker, Bell(tmp_path, "sender") as sender:
+        ring(tmp_path, "worker")
+        assert worker.wait(5.0)
+        assert not sender.wait(0.0)
+
+
+def test_a_bell_works_below_a_path_longer_than_a_socket_address(tmp_path):
+    deep = tmp_path / ("long" * 20) / ("path" * 20)
+    with Bell(deep, "keeper") as bell:
+        ring(deep, "keeper")
+        assert bell.wait(5.0)
+
+
+def test_ringing_where_nobody_listens_is_no_error_and_removes_the_dead_door(tmp_path):
+    bell = Bell(tmp_path, "worker")
+    bell._socket.close()
+    ring(tmp_path, "worker")
+    assert not list(tmp_path.glob("*.sock"))
+    ring(tmp_path / "absent", "worker")
+
+
+def test_a_killed_process_is_no_longer_present_and_its_leftover_goes_with_the_next(tmp_path):
+    script = ("from dicomnode.run.presence import Presence; from pathlib import Path\n"
+              f"p = Presence(Path({str(tmp_path)!r}), 'keeper'); print('here', flush=True); input()")
+    process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"here\n"
+        assert living(tmp_path) == {"keeper": 1}
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(30)
+        assert living(tmp_path) == {}
+        successor = Presence(tmp_path, "keeper")
+        assert len(list(tmp_path.glob("*.alive"))) == 1
+        successor.close()
+    assert living(tmp_path) == {}
+
+
+def test_a_lease_is_renewed_until_its_block_ends():
+    renewed = threading.Event()
+    with Lease(lambda _now: renewed.set(), lease_s=0.03) as lease:
+        assert renewed.wait(10)
+        assert not lease.lost.is_set()
+
+
+def test_a_lease_that_is_lost_says_so_and_one_whose_database_is_away_does_not():
+    def lost(_now: datetime) -> None:
+        raise ClaimLost("token changed")
+
+    tried = threading.Event()
+
+    def away(_now: datetime) -> None:
+        tried.set()
+        raise LedgerUnavailable("no answer")
+
+    with Lease(lost, lease_s=0.03) as lease:
+        assert lease.lost.wait(10)
+    with Lease(away, lease_s=0.03) as lease:
+        assert tried.wait(10)
+        assert not lease.lost.is_set()
+
+
+@pytest.mark.parametrize("error", [LedgerUnavailable("away"), RuntimeError("unforeseen"), ClaimLost("gone")])
+def test_no_error_of_a_step_ends_the_loop(tmp_path, monkeypatch, error):
+    monkeypatch.setattr("dicomnode.run.loop.PAUSE_AFTER_ERROR_S", 0.0)
+    stop = threading.Event()
+    calls = []
+
+    def step(now: datetime) -> bool:
+        calls.append(now)
+        if len(calls) == 1:
+            raise error
+        stop.set()
+        return False
+
+    with Bell(tmp_path, "keeper") as bell:
+        run(step, stop=stop, bell=bell, role="keeper")
+    assert len(calls) == 2
+    assert all(now.tzinfo is not None for now in calls)
+
+
+def an_object(kind: str, group: str, number: int) -> EncodedObject:
+    return EncodedObject(kind=kind, group=group, sop_class_uid="1.2", sop_instance_uid=f"2.25.{number}",
+                         series_uid="2.25.1", transfer_syntax_uid="1.2", payload=b"")
+
+
+OBJECTS = [an_object("SEG", "seg", 1), an_object("SR3D", "findings", 2), an_object("SR", "findings", 3)]
+
+
+def test_a_peer_gets_of_each_group_the_forms_it_takes_in_its_own_order():
+    peer = Peer(name="pacs", ae_title="PACS", takes=("SR", "SR3D", "SEG"))
+    (delivery,) = deliveries_for(["pacs"], {"pacs": peer}, OBJECTS)
+    assert delivery.items == [["2.25.1"], ["2.25.3", "2.25.2"]]
+
+
+def test_a_peer_that_takes_nothing_of_a_job_gets_no_delivery():
+    peer = Peer(name="pacs", ae_title="PACS", takes=("SC",))
+    assert deliveries_for(["pacs"], {"pacs": peer}, OBJECTS) == []
+
+
+def test_a_peer_that_left_the_configuration_still_gets_its_delivery():
+    (delivery,) = deliveries_for(["gone"], {}, OBJECTS)
+    assert delivery.peer == "gone"
