@@ -18,7 +18,7 @@ from tests.bundles import volume
 from tests.findings import provenance
 from tests.shared import dicom_files, shared_data, unpacked
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 REFERENCE_ML = {
     "model5_gw_ae": {"Cerebral white matter": 526, "Cerebral cortex": 712},
