@@ -18,7 +18,7 @@ from dicomnode.receive.file_meta import head
 from dicomnode.receive.negotiate import STORAGE_COMMITMENT_PUSH_MODEL, Context
 from dicomnode.receive.stores import ArrivalSpool, AssociationFolder, IncomingFile
 from dicomnode.receive.walk import walk_for
-from dicomnode.receive.wire import COMMAND, INVALID_PARAMETER, LAST, ProtocolError, Wire
+from dicomnode.receive.wire import COMMAND, INVALID_PARAMETER, LAST, NOT_SPECIFIED, ProtocolError, Wire
 
 MOST_COMMAND_BYTES: Final = 1 << 16
 MOST_EVENT_BYTES: Final = 1 << 24
@@ -112,8 +112,7 @@ class Association:
         except DicomNodeError as error:
             status, comment = status_of(error), str(error)
             self.refusals.add(status, error.reason)
-        while self._data_due:
-            self._next_data(context_id)
+        self._pass_over(context_id)
         if request.field != dimse.C_CANCEL:
             self._wire.send_command(context_id, dimse.response(request, status, comment=comment))
 
@@ -163,6 +162,14 @@ class Association:
                                 INVALID_PARAMETER)
         self._data_due = not control & LAST
         return piece
+
+    def _pass_over(self, context_id: int) -> None:
+        """Read what is left of the data set, so that its refusal can be answered; not for ever."""
+        left_bytes = self._most_bytes
+        while self._data_due:
+            left_bytes -= len(self._next_data(context_id))
+            if left_bytes < 0:
+                raise ProtocolError("a refused data set goes on beyond max_instance_mb", NOT_SPECIFIED)
 
     def _open_folder(self) -> AssociationFolder:
         if self._folder is None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pynetdicom import _config as pynetdicom_config
 from pynetdicom.presentation import PresentationContext
 
 from dicomnode import logs
@@ -65,7 +64,7 @@ def serve(settings: NodeSettings, receive: ReceiveSettings, peers: Mapping[str, 
     Parameters
     ----------
     notify:
-        Called when something new is durable; must not block.
+        Called when something new is durable; must neither block nor raise.
     ready:
         Called once the port is open.
 
@@ -74,7 +73,6 @@ def serve(settings: NodeSettings, receive: ReceiveSettings, peers: Mapping[str, 
     ConfigError
         The address or port cannot be bound.
     """
-    pynetdicom_config.LOG_HANDLER_LEVEL = "none"
     offered = offered_contexts(receive.sop_classes, decodable_transfer_syntaxes())
     scp = Scp(node=settings, receive=receive, peers=peers, spool=spool, offered=offered, stop=stop, notify=notify)
     threads: set[threading.Thread] = set()

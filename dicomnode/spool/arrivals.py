@@ -204,9 +204,10 @@ def _in_folder(root: Path, folder: Path) -> Iterator[Arrival]:
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(FINISHED):
-                arrived_at = datetime.fromtimestamp(entry.stat().st_mtime, tz=UTC)
-                yield Arrival(path=folder / entry.name, association=folder.name, arrived_at=arrived_at,
-                              association_open=is_open)
+                with suppress(FileNotFoundError):  # the keeper unlinks while `status` looks
+                    arrived_at = datetime.fromtimestamp(entry.stat().st_mtime, tz=UTC)
+                    yield Arrival(path=folder / entry.name, association=folder.name, arrived_at=arrived_at,
+                                  association_open=is_open)
 
 
 def _is_held(lock: Path) -> bool:

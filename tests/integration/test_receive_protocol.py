@@ -212,6 +212,15 @@ def test_an_instance_over_the_limit_is_refused_with_a700_and_leaves_nothing(tmp_
         assert leftovers(node) == []
 
 
+def test_a_refused_data_set_without_end_is_aborted(tmp_path: Path):
+    (image,) = images(1)
+    with receiver(tmp_path, max_instance_mb=0.0001) as node, scripted_peer(node.port) as peer:
+        peer.associate()
+        peer.say(pdu(pdv(store_command(image), COMMAND | LAST)), *[pdu(pdv(bytes(60), 0))] * 5)
+        assert peer.hear() == abort_pdu(0)
+        assert leftovers(node) == []
+
+
 def test_a_connection_lost_within_a_pdu_leaves_nothing(node: Receiver):
     (image,) = images(1)
     with scripted_peer(node.port) as peer:
