@@ -63,7 +63,7 @@ def a_closed_study(ledger: Ledger, *, study: str = STUDY, instances: int = 2, no
 
 
 def a_snapshot(*, route: str = "chest", uids: Sequence[str] = (f"{STUDY}.1.1",), models: Sequence[str] = (DIGEST,),
-               **more: Any) -> Snapshot:  # noqa: ANN401
+               **more: Any) -> Snapshot:
     names = [f"model{n}" for n in range(len(models))]
     bound = BoundSeries(role="ct", series_uid=f"{STUDY}.1", sop_instance_uids=tuple(uids))
     return Snapshot(

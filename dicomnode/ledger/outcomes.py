@@ -88,7 +88,7 @@ def _outcome(facts: _Facts) -> str:
         return WAITING
     if any(one.state in _UNDER_WAY for one in sendings):
         return DELIVERING
-    reasons = [reason for job in counting if (reason := _why_not(job))] or facts.refusals
+    reasons = facts.refusals or [reason for job in counting if (reason := _why_not(job))]
     if reasons:
         return NOT_ANALYSED + reasons[0]
     failed = [str(one.reason) for one in sendings if one.state == State.FAILED]

@@ -64,6 +64,7 @@ def test_the_outcome_follows_a_study_from_arrival_to_delivery(ledger):
     with ledger.write() as c:
         deliveries.complete(c, delivery, now=NOW)
     seen.append(outcome(ledger))
+    assert status(ledger, at=600)["peers"][0]["oldest_waits_s"] is None
     assert seen == ["receiving", "not applicable", "waiting", "analysing", "delivering", "analysed"]
 
 
@@ -89,6 +90,17 @@ def test_a_refusal_at_matching_is_the_reason_until_the_study_is_closed_again(led
     index(ledger, an_instance(3, at=after(5)), now=after(5))
     close(ledger, now=after(9))
     assert outcome(ledger) == "not applicable"
+
+
+def test_a_refusal_of_what_came_later_counts_over_the_success_before_it(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    complete_job(ledger, claim_job(ledger), peers=())
+    index(ledger, an_instance(1, content="o", pixels="o", copy=1, at=after(5)), now=after(5))
+    close(ledger, now=after(9))
+    with ledger.write() as c:
+        events.record(c, at=after(9), kind=events.ROUTE_REFUSED, study_uid=STUDY, text="ConflictingInstances: 1 image")
+    assert outcome(ledger) == "not analysed: ConflictingInstances: 1 image"
 
 
 def test_a_notice_says_why_nothing_was_analysed(ledger):

@@ -47,6 +47,7 @@ def work_until_nothing_is_left(url: str, owner: str) -> list[int]:
         done.append(job.job_id)
 
 
+@pytest.mark.slow
 def test_eight_processes_do_each_job_exactly_once(ledger, ledger_url):
     a_closed_study(ledger)
     with ledger.write() as c:
@@ -153,6 +154,7 @@ def upgrade(url: str) -> str:
     return f"{revision} {node_id}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_roles_that_start_at_once_migrate_once(dialect, request, tmp_path: Path):
     if dialect == "sqlite":

@@ -253,6 +253,7 @@ def the_machine(sqlite_template: Path) -> type[WorkMachine]:
     return WorkMachine
 
 
+@pytest.mark.slow
 def test_no_order_of_events_breaks_the_work_machine(the_machine):
     from hypothesis.stateful import run_state_machine_as_test
 
