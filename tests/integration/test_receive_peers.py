@@ -113,7 +113,7 @@ def _paths(paths: Sequence[Path]) -> dict[str, Path]:
 def test_echoscu_is_answered(node: Receiver):
     program = need("echoscu", "dcmtk")
     command = [program, "-aet", "SCANNER", "-aec", "DICOMNODE", "127.0.0.1", str(node.port)]
-    subprocess.run(command, check=True, timeout=60)
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0
 
 
 def test_dcmtk_is_told_why_a_stranger_is_refused(node: Receiver, tmp_path: Path):
@@ -210,7 +210,7 @@ def test_orthanc_echoes_and_sends(node: Receiver, tmp_path: Path):
 
 
 def _post(url: str, body: str) -> dict[str, object]:
-    with urlopen(Request(url, data=body.encode(), method="POST"), timeout=60) as answer:  # noqa: S310  loopback
+    with urlopen(Request(url, data=body.encode(), method="POST"), timeout=60) as answer:
         content: dict[str, object] = json.load(answer)
     return content
 

@@ -95,7 +95,7 @@ def test_a_data_set_that_is_not_what_was_announced_is_refused(changes: dict[str,
 
 
 def test_a_data_set_that_is_what_was_announced_is_admitted():
-    admit_instance(command(), walk())
+    assert admit_instance(command(), walk()) is None
 
 
 @pytest.mark.parametrize("error", [SpoolFull("full"), SpoolUnavailable("gone")])
