@@ -8,6 +8,7 @@ from typing import Final
 
 import highdicom as hd
 from pydicom import Dataset, dcmread
+from rich.markup import escape
 from rich.table import Table
 
 CODE_VOLUME: Final = "118565006"
@@ -32,7 +33,7 @@ class Group:
 class Results:
     """The objects of one delivery."""
 
-    paths: list[Path] = field(default_factory=list)
+    paths: dict[Path, str] = field(default_factory=dict)  # → modality and description
     seg: hd.seg.Segmentation | None = None
     groups: list[Group] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
@@ -47,7 +48,7 @@ class Results:
         columns = list(dict.fromkeys(name for group in self.groups for name in group.numbers))
         table = Table(title="Findings, as read from the Structured Reports in the PACS", title_justify="left")
         for heading in ("name", "finding", "place", *columns):
-            table.add_column(heading, justify="right" if heading in columns else "left")
+            table.add_column(escape(heading), justify="right" if heading in columns else "left")
         for group in self.groups:
             table.add_row(group.name, group.finding, group.place, *(group.numbers.get(c, "") for c in columns))
         return table
@@ -58,7 +59,7 @@ def read_results(folder: Path) -> Results:
     results = Results()
     for path in sorted(folder.rglob("*.dcm")):
         found = dcmread(path)
-        results.paths.append(path)
+        results.paths[path] = f"{found.Modality:<5} {found.SeriesDescription}"
         if found.Modality == "SEG":
             results.seg = hd.seg.Segmentation.from_dataset(found)
         elif found.Modality == "SR":

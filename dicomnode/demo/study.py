@@ -18,6 +18,7 @@ from dicomnode.phantom.chest import ChestPhantom, chest_ct
 SHAPE_ZYX: Final = (110, 256, 256)
 SPACING_ZYX_MM: Final = (2.5, 1.4, 1.4)
 NODULES: Final = 3
+NODULE_DIAMETERS_MM: Final = (8.0, 16.0)
 
 STUDY: Final = {
     "PatientName": "Phantom^Demonstration",
@@ -77,7 +78,13 @@ def write_phantom_study(folder: Path, *, seed: int) -> ChestPhantom:
     The patient frame is LPS in millimetres: slices from the feet to the head, rows to the back, columns to
     the left. Each call makes a new study: UIDs are random, so that a tour after a tour is not a resend.
     """
-    phantom = chest_ct(seed, shape_zyx=SHAPE_ZYX, spacing_zyx_mm=SPACING_ZYX_MM, nodules=NODULES)
+    phantom = chest_ct(
+        seed,
+        shape_zyx=SHAPE_ZYX,
+        spacing_zyx_mm=SPACING_ZYX_MM,
+        nodules=NODULES,
+        nodule_diameters_mm=NODULE_DIAMETERS_MM,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(slices_of(phantom), start=1):
         image.save_as(folder / f"CT.{number:04d}.dcm", enforce_file_format=True)

@@ -103,11 +103,11 @@ def _conclude(console: Console, results: Results, images: Sequence[Path], out: P
     console.print(results.table())
     for line in results.sentences:
         console.print(f"  {line}", highlight=False)
-    for path in results.paths:
-        console.print(f"  [bold]{path.name.split('.', 1)[0]:<6}[/bold] {path}", highlight=False, soft_wrap=True)
+    for path, what in results.paths.items():
+        console.print(f"  [bold]{what}[/bold]\n        {path}", highlight=False, soft_wrap=True)
     if results.seg is not None:
         montage = write_montage(results.seg, images, out / "montage.png", title=results.headline)
-        console.print(f"  [bold]image [/bold] {montage}", highlight=False, soft_wrap=True)
+        console.print(f"  [bold]PNG   the segments over the images[/bold]\n        {montage}", soft_wrap=True)
     console.print(f"\n{seconds:.0f} s in all. Demonstration only: synthetic phantoms, not for clinical use.")
 
 
