@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from tests.live import LiveNode, Orthanc, free_port, orthanc_example, shared_data, unpack, until
+from dicomnode.demo.pacs import ReceivingPacs
+from dicomnode.domain.dicom import CT_IMAGE_STORAGE
+from tests.live import PATIENCE_S, LiveNode, Orthanc, free_port, orthanc_example, shared_data, unpack, until
 from tests.outside import bundle_labels, head_labels, meshnet_labels, seg_on
 from tests.shared import dicom_files
 from tests.trip import Trip, install_models
@@ -20,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 ARCHIVES = {"brain": ("mr_brain_sag_anon", "sag_anon.tar.xz"), "chest": ("ct_chest_c3n00247", "c3n00247.tar.xz")}
 MODELS = {"brain": ("meshnet_model5_gw_ae", "hippodeep_head"), "chest": ("demo_chest",)}
 TUMOUR = {"slice_from_feet": 31, "row": 168, "column": 106}
-"""Where the README of the shared data says that the chest study's lung cancer lies: in the right lower lobe."""
+"""Where the README of the shared data says that the chest study's lung cancer lies; low columns are the patient's right."""
 ROUTES = """
 [[routes]]
 name = "brain-mr"
@@ -192,6 +194,24 @@ def test_a_study_that_orthanc_sends_back_with_its_results_is_not_analysed_again(
 
 def events(node: LiveNode, uid: str) -> list[str]:
     return [row["kind"] for row in node.rows("study", uid)]
+
+
+def test_a_summary_page_that_calls_itself_ct_stays_in_orthanc(tmp_path: Path) -> None:
+    unpack(shared_data("ct_head_philips_study", "philips_head_study.tar.xz"), tmp_path / "study")
+    paths = [path for path in dicom_files(tmp_path / "study") if path.name != "DIRFILE"]
+    with ReceivingPacs(tmp_path / "node", ae_title="DICOMNODE") as node, Orthanc(
+            tmp_path / "orthanc", node_port=node.port, **orthanc_example(node.port) | {"StableAge": 1}) as orthanc:
+        orthanc.upload(paths)
+        images = [path for path in paths if dcmread(path, stop_before_pixels=True).SOPClassUID == CT_IMAGE_STORAGE]
+        assert 0 < len(images) < len(paths)
+        assert node.wait_for(len(images), PATIENCE_S)
+        until(lambda: all(orthanc.get(f"/series/{one}")["IsStable"] for one in orthanc.get("/series")), "all is stable")
+        until(lambda: set(states(orthanc)) == {"Success"}, "every order of Orthanc has ended well")
+        assert {one.sop_class_uid for one in node.received} == {CT_IMAGE_STORAGE}
+
+
+def states(orthanc: Orthanc) -> list[str]:
+    return [orthanc.get(f"/jobs/{job}")["State"] for job in orthanc.get("/jobs")]
 
 
 def lps_mm(mask: np.ndarray[Any, Any], image: hd.Volume) -> np.ndarray[Any, Any]:
