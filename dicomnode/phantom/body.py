@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dicomnode.phantom.canvas import capsule, ellipsoid, rod, smooth_union, smoothstep
+from dicomnode.phantom.canvas import LABEL_BACKGROUND, capsule, ellipsoid, rod, smooth_union, smoothstep
 from dicomnode.phantom.thorax import SPINE_RADIUS_MM, spine_centre_y_mm
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _paint_sternum(canvas: Canvas, build: Build) -> None:
 
 
 def paint_spine(canvas: Canvas, build: Build) -> None:
-    """Vertebral bodies with discs between them, the canal, and the processes behind."""
+    """Vertebral bodies with discs between them, the canal, and the processes behind; none of it is lung."""
     centre_y, pitch = spine_centre_y_mm(build), 0.9 * build.rib_pitch_mm
     region = canvas.box((-45.0, centre_y - 25.0, -400.0), (45.0, centre_y + 60.0, 400.0))
     if region.empty:
@@ -102,7 +102,7 @@ def paint_spine(canvas: Canvas, build: Build) -> None:
     radial = np.sqrt((region.x / 1.15) ** 2 + (region.y - centre_y) ** 2) - SPINE_RADIUS_MM
     level = np.abs(np.mod(region.z / pitch + build.rib_phase, 1.0) - 0.5) * 2.0 * pitch
     body = np.maximum(radial, 4.0 - level).astype(np.float32)
-    canvas.paint(region, np.asarray(radial + 0.0 * region.z, np.float32), 90.0)
+    canvas.paint(region, np.asarray(radial + 0.0 * region.z, np.float32), 90.0, label=LABEL_BACKGROUND)
     canvas.paint(region, body, 0.7 * build.bone_hu)
     canvas.paint(region, body + 2.5, 0.3 * build.bone_hu)
     wings = np.maximum(np.abs(region.x) - 34.0, np.abs(region.y - centre_y - 24.0 - 0.3 * np.abs(region.x)) - 4.0)
@@ -112,9 +112,9 @@ def paint_spine(canvas: Canvas, build: Build) -> None:
     arch = np.abs(np.sqrt(region.x**2 + (region.y - centre_y - 24.0) ** 2) - 11.5) - 2.0
     arch = np.maximum(arch, np.abs(level - 0.5 * pitch) - 9.0)
     bones = np.minimum(np.minimum(wings, thorn), arch).astype(np.float32)
-    canvas.paint(region, bones, 0.6 * build.bone_hu)
+    canvas.paint(region, bones, 0.6 * build.bone_hu, label=LABEL_BACKGROUND)
     canal = np.sqrt(region.x**2 + (region.y - centre_y - 24.0) ** 2) - 8.5
-    canvas.paint(region, np.asarray(canal + 0.0 * region.z, np.float32), 30.0)
+    canvas.paint(region, np.asarray(canal + 0.0 * region.z, np.float32), 30.0, label=LABEL_BACKGROUND)
 
 
 def paint_shoulders(canvas: Canvas, build: Build) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import torch
 
 from dicomnode.infer.digest import bundle_digest
-from dicomnode.train.fit import DEMO_STAGES, Stage, fit, set_nodule_prior
+from dicomnode.train.fit import DEMO_CYCLES, fit, set_nodule_prior
 from dicomnode.train.phantoms import Case, Patches, training_case
 from dicomnode.train.publish import pin, save_weights, write_scores
 from dicomnode.train.score import BundleRunner, score
@@ -24,7 +24,7 @@ VALIDATION_SEEDS: Final = range(200_000, 200_006)
 TEST_SEEDS: Final = range(300_000, 300_012)
 """Scored once, for the model card."""
 SAVE_EVERY_STEPS: Final = 300
-"""An interrupted training leaves the weights of its last multiple of this."""
+"""An interrupted training leaves the weights of its cycle's last multiple of this."""
 COMMAND: Final = "python -m dicomnode.train.demo_chest --score"
 
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     torch.set_num_threads(options.threads)
     if not options.score:
-        _train(bundle, options.seed, options.threads, options.stages or DEMO_STAGES)
+        _train(bundle, options.seed, options.threads)
     _score(bundle)
     if options.pin:
         pin(options.pin, bundle_digest(bundle))
@@ -51,16 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads, and processes that draw phantoms")
     parser.add_argument("--score", action="store_true", help="score the weights that are there; train nothing")
     parser.add_argument("--pin", type=Path, metavar="FILE", help="the model file that gets the new digest")
-    parser.add_argument("--stages", type=_stages, help="steps x batch x edge of each stage, e.g. 1000x6x40,450x2x72")
     return parser
 
 
-def _stages(text: str) -> tuple[Stage, ...]:
-    parts = [[int(number) for number in stage.split("x")] for stage in text.split(",")]
-    return tuple(Stage(steps=steps, batch=batch, size=size) for steps, batch, size in parts)
-
-
-def _train(bundle: Path, seed: int, threads: int, stages: tuple[Stage, ...]) -> None:
+def _train(bundle: Path, seed: int, threads: int) -> None:
     begun = time.monotonic()
     with ProcessPoolExecutor(threads, mp_context=get_context("spawn")) as pool:
         cases: list[Case] = list(pool.map(training_case, TRAINING_SEEDS, chunksize=4))
@@ -76,7 +70,8 @@ def _train(bundle: Path, seed: int, threads: int, stages: tuple[Stage, ...]) -> 
         if step % SAVE_EVERY_STEPS == 0:
             save_weights(network, weights)
 
-    fit(network, Patches(cases, seed), stages, report=report)
+    for number, cycle in enumerate(DEMO_CYCLES):
+        fit(network, Patches(cases, seed + number, decoy_share=cycle.decoy_share), cycle, report=report)
     _say(begun, f"weights written, {save_weights(network, weights)} bytes")
     _say(begun, f"validation: {score(BundleRunner(bundle), VALIDATION_SEEDS)}")
 

@@ -34,12 +34,14 @@ class Case:
     truth_xyz : uint8 labels of the same shape.
     nodules_xyz : indices (n, 3) of nodule voxels, for drawing patches around them.
     lungs_xyz : indices (n, 3) of some lung voxels.
+    decoys_xyz : indices (n, 3) of some voxels as thin as lung that are not lung: cloth, foam, gas, edges.
     """
 
     hu_xyz: NDArray[np.int16]
     truth_xyz: NDArray[np.uint8]
     nodules_xyz: NDArray[np.int32]
     lungs_xyz: NDArray[np.int32]
+    decoys_xyz: NDArray[np.int32]
 
 
 def training_case(seed: int) -> Case:
@@ -75,11 +77,18 @@ def case_of(phantom: ChestPhantom) -> Case:
             hu, truth = _resample(hu, step, axis), _nearest(truth, step, axis)
     hu_xyz = np.ascontiguousarray(np.rint(hu).astype(np.int16).transpose(2, 1, 0)[::-1, ::-1])
     truth_xyz = np.ascontiguousarray(truth.transpose(2, 1, 0)[::-1, ::-1])
+    return indexed(hu_xyz, truth_xyz)
+
+
+def indexed(hu_xyz: NDArray[np.int16], truth_xyz: NDArray[np.uint8]) -> Case:
+    """A case with the lists of voxels that patches are drawn around."""
+    decoys = (truth_xyz == 0) & (hu_xyz > -960) & (hu_xyz < -600)
     return Case(
         hu_xyz=hu_xyz,
         truth_xyz=truth_xyz,
         nodules_xyz=np.argwhere(truth_xyz == 2).astype(np.int32),
         lungs_xyz=np.argwhere(truth_xyz == 1)[::97].astype(np.int32),
+        decoys_xyz=np.argwhere(decoys)[::97].astype(np.int32),
     )
 
 
@@ -108,13 +117,7 @@ def _outside_circle(case: Case, rng: np.random.Generator) -> Case:
     outside = axis[:, None] ** 2 + axis[None, :] ** 2 > half**2
     case.hu_xyz[outside] = int(SCALE_LOW_HU)
     case.truth_xyz[outside] = 0
-    kept = case.truth_xyz[tuple(case.nodules_xyz.T)] == 2
-    return Case(
-        hu_xyz=case.hu_xyz,
-        truth_xyz=case.truth_xyz,
-        nodules_xyz=case.nodules_xyz[kept],
-        lungs_xyz=case.lungs_xyz,
-    )
+    return indexed(case.hu_xyz, case.truth_xyz)
 
 
 def scaled(hu: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.float32]:
@@ -123,10 +126,16 @@ def scaled(hu: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Patches:
-    """Draws training patches: around nodules, within lungs, and anywhere, mirrored left to right half the time."""
+    """Draws training patches: around nodules, within lungs, and anywhere, mirrored left to right half the time.
 
-    def __init__(self, cases: Sequence[Case], seed: int) -> None:
+    Parameters
+    ----------
+    decoy_share : share of the patches that lie around what is as thin as lung and is not, in place of anywhere.
+    """
+
+    def __init__(self, cases: Sequence[Case], seed: int, *, decoy_share: float = 0.0) -> None:
         self._cases = cases
+        self._decoys_below = 0.62 + decoy_share
         self._rng = np.random.default_rng((seed, 0x9A7C))
 
     def draw(self, count: int, size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -160,6 +169,8 @@ class Patches:
             middle = case.nodules_xyz[int(rng.integers(len(case.nodules_xyz)))]
         elif chance < 0.62 and len(case.lungs_xyz):
             middle = case.lungs_xyz[int(rng.integers(len(case.lungs_xyz)))]
+        elif chance < self._decoys_below and len(case.decoys_xyz):
+            middle = case.decoys_xyz[int(rng.integers(len(case.decoys_xyz)))]
         else:
             middle = rng.integers(0, case.hu_xyz.shape)
         start = middle - size // 2 + rng.integers(-size // 4, size // 4 + 1, size=3)

@@ -16,7 +16,7 @@ from dicomnode.infer.digest import bundle_digest
 from dicomnode.phantom.chest import chest_ct
 from dicomnode.shipped import shipped
 from dicomnode.train import demo_chest
-from dicomnode.train.fit import Stage, fit, set_nodule_prior
+from dicomnode.train.fit import Cycle, Stage, fit, set_nodule_prior
 from dicomnode.train.phantoms import Case, Patches, case_of, scaled, training_case
 from dicomnode.train.publish import SCORES_BEGIN, SCORES_END, pin, save_weights, write_scores
 from dicomnode.train.score import BundleRunner, Scores, overlap
@@ -75,7 +75,8 @@ def test_a_few_steps_of_training_lower_the_loss(case: Case, network: torch.nn.Mo
     heard: list[tuple[int, float]] = []
     set_nodule_prior(network)
     stages = (Stage(steps=100, batch=2, size=16),)
-    fit(network, Patches([case], 0), stages, report=lambda step, loss: heard.append((step, loss)))
+    cycle = Cycle(stages=stages, peak_rate=3e-3, decoy_share=0.0, nodule_weight=30.0)
+    fit(network, Patches([case], 0), cycle, report=lambda step, loss: heard.append((step, loss)))
     assert [step for step, _ in heard] == [50, 100]
     assert heard[1][1] < heard[0][1]
 
