@@ -5,7 +5,8 @@ Notes
 pynetdicom reads 4096 bytes at a time into a queue that another thread polls; that costs half of a sender's time.
 Here one thread reads whole PDUs into one buffer and hands out views of it. TCP_QUICKACK is asked for again at each
 read: a sender with Nagle's algorithm on waits for our acknowledgement before it sends the end of a PDU, and the
-kernel would hold that back for 40 ms.
+kernel would hold that back for 40 ms. MSG_WAITALL and SO_RCVLOWAT, which wake this thread less often, were tried and
+left out: they hold back acknowledgements, and such senders became slower again.
 """
 
 from __future__ import annotations
