@@ -227,7 +227,8 @@ def test_a_model_whose_bytes_changed_is_refused_by_check_and_never_run(tmp_path)
 def test_a_config_with_five_mistakes_lists_all_five_and_exits_78(tmp_path):
     path = tmp_path / "node.toml"
     path.write_text('[node]\nae_title = "MUCH TOO LONG AN AE TITLE"\nport = 99999\n[recieve]\n'
-                    'processes = 1\n[completion]\nquiet_s = "soon"\n[[routes]]\nname = "x"\nmodel = "no_such_model"\nto = ["nobody"]\n')
+                    'processes = 1\n[completion]\nquiet_s = "soon"\n'
+                    '[[routes]]\nname = "x"\nmodel = "no_such_model"\nto = ["nobody"]\n')
     done = subprocess.run([sys.executable, "-m", "dicomnode", "--config", str(path), "check"], capture_output=True,
                           text=True, check=False, timeout=60)
     assert done.returncode == 78
