@@ -74,7 +74,7 @@ def spleen_form(
     return folder
 
 
-def _spread(weight: Any) -> Any:  # noqa: ANN401 - a tensor, torch is imported where it is used
+def _spread(weight: Any) -> Any:
     """Return random weights without bias: scores lie around zero, so that every class wins somewhere."""
     return weight * 0 if weight.ndim == 1 and weight.is_floating_point() and float(weight.abs().max()) < 1 else weight
 
@@ -151,7 +151,7 @@ def _inference(
     }
 
 
-def _build(definition: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a torch module
+def _build(definition: Mapping[str, Any]) -> Any:
     from monai.bundle import ConfigParser
 
     return ConfigParser({"net": dict(definition)}).get_parsed_content("net")

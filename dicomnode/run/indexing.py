@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -108,12 +109,21 @@ class Indexer:
             if same is not None:
                 placed.append(replace(item.record, path=same.path))
                 continue
-            record = replace(item.record, path=header.store_path(item.record, len(copies)))
+            record = replace(item.record, path=self._free_name(item, len(copies)))
             links.append((item.arrival.path, record.path))
             copies.append(record)
             placed.append(record)
         self._spool.link_all_into_store(links)
         return placed
+
+    def _free_name(self, item: _Read, copy: int) -> str:
+        """Choose a store path that is free, or that a crash left with these very bytes; rows alone do not tell."""
+        while True:
+            relative = header.store_path(item.record, copy)
+            target = self._spool.store_path(relative)
+            if not target.exists() or filecmp.cmp(target, item.arrival.path, shallow=False):
+                return relative
+            copy += 1
 
 
 def _feeding(read: Sequence[_Read]) -> dict[str, set[str]]:

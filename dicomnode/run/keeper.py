@@ -125,9 +125,7 @@ def _bells(
     )
     for chore, every_s in timetable:
         due.put(chore)
-        scheduler.add_job(
-            due.put, "interval", args=(chore,), seconds=every_s, coalesce=True, misfire_grace_time=None
-        )
+        scheduler.add_job(due.put, "interval", args=(chore,), seconds=every_s, coalesce=True, misfire_grace_time=None)
     scheduler.start()
     return scheduler
 

@@ -23,7 +23,7 @@ RESTART_MOST_S: Final = 30.0
 STEADY_S: Final = 60.0
 """A role that lived this long starts again at the shortest pause."""
 STOP_S: Final = 20.0
-KEEPER_NICENESS: Final = 5
+KEEPER_NICENESS: Final = 10
 """Reception goes before indexing: a scanner waits for its response, the index can catch up."""
 
 log = logs.get("run")

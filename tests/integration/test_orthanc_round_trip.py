@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 ARCHIVES = {"brain": ("mr_brain_sag_anon", "sag_anon.tar.xz"), "chest": ("ct_chest_c3n00247", "c3n00247.tar.xz")}
 MODELS = {"brain": ("meshnet_model5_gw_ae", "hippodeep_head"), "chest": ("demo_chest",)}
 TUMOUR = {"slice_from_feet": 31, "row": 168, "column": 106}
-"""Where the README of the shared data says that the chest study's lung cancer lies; low columns are the patient's right."""
+"""Where the README of the shared data says that the chest study's cancer lies; low columns are the patient's right."""
 ROUTES = """
 [[routes]]
 name = "brain-mr"

@@ -14,6 +14,7 @@ from dicomnode.config import load
 from dicomnode.domain.job import Snapshot, StoredResult
 from dicomnode.domain.node import NodeConfig
 from dicomnode.ledger import census, jobs, studies
+from dicomnode.read import header
 from dicomnode.run.indexing import Indexer
 from dicomnode.spool import Spool
 from tests.builders import ct_series, write_file
@@ -127,6 +128,19 @@ def test_corrected_demographics_keep_both_copies_and_the_newest_are_used(indexer
         record = studies.study_record(connection, corrected[0].StudyInstanceUID)
     assert record.conflicts == ()
     assert {i.text("PatientName") for s in record.series for i in s.instances} == {"Corrected^Name"}
+
+
+def test_a_file_that_no_row_names_does_not_stand_in_the_way(indexer, spool, sqlite_ledger):
+    images = slices()
+    arrive(spool, images)
+    (first,) = [a for a in spool.arrivals() if a.path.read_bytes().find(images[0].SOPInstanceUID.encode()) > 0][:1]
+    stray = spool.store_path(header.store_path(header.record(first.path)))
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"left by retention, its row forgotten")
+    indexer.step(NOW)
+    assert instances(sqlite_ledger, images[0].StudyInstanceUID) == 4
+    assert stray.read_bytes() == b"left by retention, its row forgotten"
+    assert not list(spool.arrivals())
 
 
 def test_what_cannot_be_indexed_goes_to_quarantine_with_its_reason_and_an_event(indexer, spool, sqlite_ledger):
