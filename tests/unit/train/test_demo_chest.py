@@ -171,12 +171,18 @@ def test_the_shipped_weights_are_small_and_say_what_they_are():
 
 
 @pytest.mark.slow
-def test_the_shipped_bundle_finds_lungs_and_nodules_of_a_phantom_it_never_saw():
-    phantom = chest_ct(424_242, shape_zyx=(90, 170, 170), spacing_zyx_mm=(3.0, 2.0, 2.0), nodules=4)
+def test_the_shipped_bundle_finds_lungs_and_large_nodules_of_a_phantom_it_never_saw():
+    phantom = chest_ct(
+        424_242,
+        shape_zyx=(90, 170, 170),
+        spacing_zyx_mm=(3.0, 2.0, 2.0),
+        nodules=4,
+        nodule_diameters_mm=(10.0, 15.0),
+    )
     label_zyx = BundleRunner(BUNDLE).segment(phantom.hu_zyx, phantom.spacing_zyx_mm)
     dice = {}
     for value in (1, 2):
         both, either = overlap(label_zyx == value, phantom.truth_zyx == value)
         dice[value] = 2.0 * both / either
     assert dice[1] >= 0.97
-    assert dice[2] >= 0.60, "a small phantom with thick slices: the pooled floor of 0.80 is measured on the default"
+    assert dice[2] >= 0.75, "nodules of 10 mm and more: the smaller ones it misses, as its model card says"
