@@ -17,6 +17,8 @@ CODE_PROBABILITY: Final = "122157"
 CODE_TRACKING: Final = "112039"
 CODE_FINDING: Final = "121071"
 CODE_SITE: Final = "363698007"
+SHOWN_UNITS: Final = {"[hnsf'U]": "HU", "cm3": "ml", "1": "", "{1}": ""}
+"""UCUM codes as radiologists write them."""
 
 
 @dataclass(slots=True)
@@ -82,7 +84,7 @@ def _group(container: Dataset) -> Group:
         if item.ValueType == "NUM" and item.get("MeasuredValueSequence"):
             measured = item.MeasuredValueSequence[0]
             unit = measured.MeasurementUnitsCodeSequence[0]
-            text = unit.CodeValue if unit.CodeValue not in {"1", "{1}"} else ""
+            text = SHOWN_UNITS.get(unit.CodeValue, unit.CodeValue)
             heading = item.ConceptNameCodeSequence[0].CodeMeaning
             group.numbers[f"{heading} [{text}]" if text else heading] = f"{float(measured.NumericValue):.4g}"
         elif code == CODE_TRACKING:

@@ -21,7 +21,7 @@ from dicomnode.domain.node import Peer
 from dicomnode.errors import EXIT_INTERNAL, EXIT_OK, EXIT_USAGE, DeliveryError, PeerRefused
 from dicomnode.logs import configure
 
-SEED: Final = 20260105
+SEED: Final = 20260101
 SCANNER: Final = "SCANNER"
 START_S: Final = 60.0
 RESULT_S: Final = 900.0

@@ -25,9 +25,11 @@ IMAGE_CLASSES: Final = frozenset({
 """SOP Classes whose images carry patient geometry; a dose page is a Secondary Capture."""
 LOCALIZERS: Final = frozenset({"LOCALIZER", "SCOUT"})
 NOT_SLICES: Final = frozenset({
-    "MIP", "MINIP", "PROJECTION IMAGE", "PROJECTION", "MPR", "REFORMATTED", "SCREEN SAVE", "SCREENSAVE", "CURVED",
+    "MIP", "MINIP", "PROJECTION IMAGE", "PROJECTION", "SCREEN SAVE", "SCREENSAVE", "CURVED",
 })
-"""Image Type values of pictures computed from slices (PS3.3 C.7.6.1.1.2 and makers' own)."""
+"""Image Type values of pictures that are no planes of the patient, whatever value 1 says (makers' own)."""
+REFORMATS: Final = frozenset({"MPR", "REFORMATTED"})
+"""Image Type values of planes computed from others; with ORIGINAL as value 1 the planes were reconstructed so."""
 SOURCES: Final = frozenset({"ORIGINAL", "MIXED"})
 UNSPOKEN: Final = frozenset({
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "AccessionNumber", "StudyDescription",
@@ -132,10 +134,11 @@ def _no_slice(instance: InstanceRecord, *, derived_allowed: bool) -> str:
     if is_localizer(instance):
         return "localizer"
     if not derived_allowed:
-        computed = _upper(kind) & NOT_SLICES
+        original = bool(_upper(kind[:1]) & SOURCES)
+        computed = _upper(kind) & (NOT_SLICES if original else NOT_SLICES | REFORMATS)
         if computed:
-            return f"Image Type says {computed.pop()}"
-        if kind and (kind[0].upper() not in SOURCES or "SECONDARY" in _upper(kind[1:2])):
+            return f"Image Type says {min(computed)}"
+        if kind and (not original or "SECONDARY" in _upper(kind[1:2])):
             shown = "\\".join(kind[:2])
             return f"Image Type is {shown}, wanted ORIGINAL\\PRIMARY"
     if _normal(instance) is None or _numbers(instance, "ImagePositionPatient", 3) is None:

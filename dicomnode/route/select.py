@@ -29,6 +29,8 @@ ROUNDING_MM: Final = 0.05
 YEARS_PER_UNIT: Final = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 """Units of an Age String (PS3.5 Table 6.2-1, AS)."""
 DATE_CHARS: Final = 8
+OLDEST_SAID_YEARS: Final = 89
+"""Ages above it count as identifying (45 CFR 164.514(b)(2)(i)(C))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +87,26 @@ def select(candidates: Sequence[SeriesRecord], model: ModelFile, *, route_when: 
 
 def age_years(image: InstanceRecord) -> float | None:
     """Return Patient's Age, else the time from birth to study; None if neither is known."""
+    said = _age_string(image)
+    if said is not None:
+        return said
+    born, seen = _date(image.text("PatientBirthDate")), _date(image.text("StudyDate"))
+    return (seen - born).days / 365.25 if born and seen else None
+
+
+def _age_string(image: InstanceRecord) -> float | None:
     text = image.text("PatientAge")
     if len(text) > 1 and text[:-1].isdigit() and text[-1] in YEARS_PER_UNIT:
         return int(text[:-1]) * YEARS_PER_UNIT[text[-1]]
-    born, seen = _date(image.text("PatientBirthDate")), _date(image.text("StudyDate"))
-    return (seen - born).days / 365.25 if born and seen else None
+    return None
+
+
+def _told(age: float) -> str:
+    """Say an age as people do; one so high that it may name the person is not said exactly."""
+    if age > OLDEST_SAID_YEARS:
+        return f"over {OLDEST_SAID_YEARS} years"
+    count, unit = (int(age + 1e-6), "year") if age >= 1 else (int(age * 12 + 1e-6), "month")
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def _judge(series: SeriesRecord, role: InputRole, limits: Limits, route_when: When) -> _Judged:
@@ -131,9 +148,10 @@ def _outside(image: InstanceRecord, limits: Limits) -> tuple[str, ...]:
     if limits.age_years.min is not None or limits.age_years.max is not None:
         age = age_years(image)
         if age is None:
-            sentences.append(f"the age is unknown, validated for {limits.age_years} years")
+            sentences.append(f"the patient's age is not said; the model was validated for {limits.age_years} years")
         elif not limits.age_years.holds(age):
-            sentences.append(f"the age lies outside {limits.age_years} years")
+            source = "PatientAge" if _age_string(image) is not None else "the patient's age at the study"
+            sentences.append(f"{source} is {_told(age)}; the model was validated for {limits.age_years} years")
     return tuple(sentences)
 
 

@@ -130,6 +130,18 @@ def test_derived_images_are_taken_only_where_image_type_is_declared():
     assert bound(outcome(study(derived), model(declared))) == {"ct": uid_of("mpr")}
 
 
+def test_reformatted_planes_that_the_scanner_calls_original_are_slices():
+    original = series("mpr", ImageType=("ORIGINAL", "PRIMARY", "MPR", "NORM"))
+    assert bound(outcome(study(original))) == {"ct": uid_of("mpr")}
+    derived = outcome(study(series("mpr", ImageType=("DERIVED", "PRIMARY", "MPR")))).refusal
+    assert "Image Type says MPR" in str(derived)
+
+
+def test_a_projection_is_no_slice_even_where_it_is_called_original():
+    refusal = outcome(study(series("mip", ImageType=("ORIGINAL", "PRIMARY", "MIP")))).refusal
+    assert "Image Type says MIP" in str(refusal)
+
+
 def test_the_orientation_of_a_role_is_the_nearest_plane():
     sagittal = series("sag", ImageOrientationPatient=SAGITTAL)
     axial = model(InputRole(role="ct", orientation="axial"))
@@ -152,7 +164,7 @@ def test_outside_the_validated_limits_is_its_own_refusal():
     limits = Limits(when={"BodyPartExamined": ("CHEST",)}, age_years=Range(min=18))
     child = outcome(study(series("t", PatientAge="009M")), model(limits=limits))
     assert isinstance(child.refusal, OutsideIntendedUse)
-    assert "the age lies outside at least 18 years" in str(child.refusal)
+    assert "PatientAge is 9 months; the model was validated for at least 18 years" in str(child.refusal)
     knee = outcome(study(series("t", BodyPartExamined="KNEE")), model(limits=limits))
     assert isinstance(knee.refusal, OutsideIntendedUse)
     assert outcome(study(series("t"), series("u", BodyPartExamined="KNEE")), model(limits=limits)).refusal is None
@@ -160,11 +172,25 @@ def test_outside_the_validated_limits_is_its_own_refusal():
 
 def test_an_unknown_age_is_not_inside_the_limits_but_a_birth_date_tells_it():
     limits = Limits(age_years=Range(min=18))
-    assert isinstance(outcome(study(series("t", PatientAge="")), model(limits=limits)).refusal, OutsideIntendedUse)
+    unknown = outcome(study(series("t", PatientAge="")), model(limits=limits)).refusal
+    assert isinstance(unknown, OutsideIntendedUse)
+    assert "the patient's age is not said; the model was validated for at least 18 years" in str(unknown)
     told = series("t", PatientAge="", PatientBirthDate="19700101", StudyDate="20250101")
     assert outcome(study(told), model(limits=limits)).refusal is None
     young = series("t", PatientAge="", PatientBirthDate="20200101", StudyDate="20250101")
-    assert isinstance(outcome(study(young), model(limits=limits)).refusal, OutsideIntendedUse)
+    refusal = outcome(study(young), model(limits=limits)).refusal
+    assert isinstance(refusal, OutsideIntendedUse)
+    assert "the patient's age at the study is 5 years; the model" in str(refusal)
+    assert "2020" not in str(refusal)
+
+
+@pytest.mark.parametrize(("age", "said"), [
+    ("004Y", "4 years"), ("001Y", "1 year"), ("011M", "11 months"), ("018M", "1 year"), ("003W", "0 months"),
+    ("095Y", "over 89 years")])
+def test_a_refusal_says_the_age_as_people_do(age, said):
+    limits = Limits(age_years=Range(min=18, max=80))
+    refusal = outcome(study(series("t", PatientAge=age)), model(limits=limits)).refusal
+    assert f"PatientAge is {said}; the model was validated for 18 to 80 years" in str(refusal)
 
 
 def test_each_role_gets_its_own_series_and_the_choosy_role_chooses_first():
