@@ -6,7 +6,7 @@ STUDY ?=
 PACS ?=
 OUT ?= demo-out
 
-.PHONY: demo test lint models benchmarks clean
+.PHONY: demo test lint models clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dicomnode demo --out $(OUT) $(if $(STUDY),--study "$(STUDY)") $(if $(PACS),--pacs "$(PACS)")
@@ -20,7 +20,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 models: $(VENV)/.installed-dev
-	$(BIN)/python -m dicomnode.train.demo_chest --out models/phantom_chest_ct_segmentation
+	$(BIN)/python -m dicomnode.train.demo_chest --out models/phantom_chest_ct_segmentation --pin config/models/demo_chest.toml
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dicomnode needs Python 3.11 or newer, this is " + sys.version)'
