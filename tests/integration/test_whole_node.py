@@ -210,6 +210,22 @@ def test_results_wait_for_a_pacs_that_is_away_and_arrive_when_it_is_back(tmp_pat
         live.stop()
 
 
+def test_the_same_line_runs_over_postgresql(tmp_path, chest, postgres_url, monkeypatch):
+    monkeypatch.setenv("DICOMNODE_DATABASE_URL", postgres_url)
+    _, paths = chest
+    with ReceivingPacs(tmp_path / "pacs") as receiving:
+        live = LiveNode(tmp_path / "node", peers=peers(receiving.port), routes=ROUTE)
+        try:
+            live.start()
+            send(live, paths)
+            live.wait_for_event("delivery_completed")
+            assert outcome(live, study_uid(paths)) == "analysed"
+            assert {dcmread(p).Modality for p in receiving.folder.rglob("*.dcm")} == {"SEG", "SR"}
+            assert not (live.folder / "data" / "dicomnode.sqlite").exists()
+        finally:
+            live.stop()
+
+
 def test_a_model_whose_bytes_changed_is_refused_by_check_and_never_run(tmp_path):
     import shutil
 
