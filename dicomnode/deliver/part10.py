@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,15 @@ from typing import BinaryIO, Final
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset
 from pydicom.pixels.utils import get_expected_length
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from dicomnode.domain.dicom import uid
 from dicomnode.errors import DeliveryError, PeerRefused, SpoolUnavailable, UnusableInput
@@ -22,6 +30,10 @@ READ_BYTES: Final = 1 << 20
 PREAMBLE_BYTES: Final = 128
 LONG_LENGTH_VRS: Final = frozenset({b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT"})
 """Value representations with a four-byte length (PS3.5 Section 7.1.2)."""
+SOP_CLASS_UID: Final = 0x00080016
+SOP_INSTANCE_UID: Final = 0x00080018
+HEAD_BYTES: Final = 1 << 16
+"""A data set names its SOP Class and Instance within so many bytes: what stands before them is short."""
 MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 
 EXPLICIT_LE: Final = str(ExplicitVRLittleEndian)
@@ -49,15 +61,21 @@ class Outgoing:
 
 
 def outgoing_file(path: Path) -> OutgoingFile:
-    """Return what a file's File Meta Information says of it.
+    """Return what a file is: its data set's SOP Class and Instance UID, in the encoding that its File Meta names.
 
     Raises
     ------
     UnusableInput
         If the file is no DICOM instance, or a DICOMDIR.
+
+    Notes
+    -----
+    A file edited by hand may name other UIDs in its File Meta; a receiver holds the command against the data set
+    (PS3.4 Table B.2-1, 0xA900). Where the data set cannot be read, the File Meta counts.
     """
     with _opened(path) as file:
         values = _file_meta(file, path)
+        values |= _data_set_uids(file, values.get(0x0010, ""), path)
     try:
         found = OutgoingFile(path=path, sop_class_uid=uid(values[0x0002]), sop_instance_uid=uid(values[0x0003]),
                              transfer_syntax_uid=uid(values[0x0010]))
@@ -137,6 +155,22 @@ def _file_meta(file: BinaryIO, path: Path) -> dict[int, str]:
         values[element] = value.rstrip(b"\0 ").decode("ascii", "replace")
     file.seek(-len(head), io.SEEK_CUR)
     return values
+
+
+def _data_set_uids(file: BinaryIO, transfer_syntax_uid: str, path: Path) -> dict[int, str]:
+    """Return what the data set at ``file`` says of itself, under the elements of its twins in the File Meta."""
+    syntax = UID(transfer_syntax_uid)
+    head: BinaryIO = io.BytesIO(_read(file, HEAD_BYTES, path))
+    try:
+        if syntax == DeflatedExplicitVRLittleEndian:
+            head = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(head.read(), HEAD_BYTES))
+        found = read_dataset(head, syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian,
+                             stop_when=lambda tag, _vr, _length: tag > SOP_INSTANCE_UID)
+        said = {element: found.get_item(tag) for element, tag in ((2, SOP_CLASS_UID), (3, SOP_INSTANCE_UID))}
+    except (ValueError, KeyError, EOFError, NotImplementedError, struct.error, zlib.error):
+        return {}
+    return {element: bytes(one.value).rstrip(b"\0 ").decode("ascii", "replace")
+            for element, one in said.items() if one is not None and one.value}
 
 
 def _opened(path: Path) -> BinaryIO:

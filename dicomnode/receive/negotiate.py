@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
@@ -102,6 +103,24 @@ def accept(request: Request, offered: list[PresentationContext], *, max_pdu_byte
         for context in results if context.result == ACCEPTANCE and context.context_id is not None
     }
     return bytes(A_ASSOCIATE_AC(answer).encode()), accepted
+
+
+def refused_contexts(request: Request, accepted: Mapping[int, Context], offered: Sequence[PresentationContext],
+                     ) -> tuple[str, ...]:
+    """Each SOP Class that was proposed and not accepted as proposed, with its name and why; each said once."""
+    ours = {str(context.abstract_syntax) for context in offered}
+    said: dict[str, None] = {}
+    for context in request.primitive.presentation_context_definition_list:
+        if context.context_id in accepted:
+            continue
+        abstract = UID(str(context.abstract_syntax or ""))
+        title = abstract if abstract.name == abstract else f"{abstract} {abstract.name}"
+        if abstract not in ours:
+            said[f"{title}: not in [receive] sop_classes"] = None
+        else:
+            syntaxes = ", ".join(UID(str(syntax)).name for syntax in context.transfer_syntax)
+            said[f"{title}: transfer syntax {syntaxes or 'missing'} is not taken"] = None
+    return tuple(said)
 
 
 def _about_us(max_pdu_bytes: int) -> tuple[

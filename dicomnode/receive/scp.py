@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from dicomnode.domain.node import NodeSettings, Peer, ReceiveSettings
 from dicomnode.errors import ConfigError, SpoolError
 from dicomnode.receive.admit import LOCAL_LIMIT_EXCEEDED, RefusedAssociation, admit_association
 from dicomnode.receive.association import Association
-from dicomnode.receive.negotiate import Request, accept, offered_contexts, read_request
+from dicomnode.receive.negotiate import Request, accept, offered_contexts, read_request, refused_contexts
 from dicomnode.receive.stores import ArrivalSpool, Place
 from dicomnode.receive.syntaxes import decodable_transfer_syntaxes
 from dicomnode.receive.wire import (
@@ -38,6 +38,8 @@ and what was not answered is sent again by its sender."""
 SPARE_CONNECTIONS: Final = 32
 """Connections over max_associations that are still read, so that they get an A-ASSOCIATE-RJ and not a closed door."""
 ALL_PEERS: Final = "*"
+MOST_CONTEXTS_SAID: Final = 20
+"""Of the refused presentation contexts, at most 128, so many are logged one by one; the rest is a count."""
 
 _log = logs.get("receive")
 
@@ -214,5 +216,14 @@ def _serve_association(scp: Scp, wire: Wire, request: Request, *, peer_known: bo
         raise
     finally:
         scp.notify()
-        _log.info("association_ended", calling=request.calling, address=address, stored=association.stored,
-                  refused=association.refusals.summary(), reason=reason)
+        _tell_end(association, request, refused_contexts(request, contexts, scp.offered), address, reason)
+
+
+def _tell_end(association: Association, request: Request, refused: Sequence[str], address: str, reason: str) -> None:
+    """One line per association; a peer that could send nothing because of what we refused is a warning."""
+    said = [*refused[:MOST_CONTEXTS_SAID]]
+    if len(refused) > len(said):
+        said.append(f"and {len(refused) - len(said)} more")
+    tell = _log.warning if refused and not association.stored else _log.info
+    tell("association_ended", calling=request.calling, address=address, stored=association.stored,
+         refused=association.refusals.summary(), contexts_refused=said, reason=reason)

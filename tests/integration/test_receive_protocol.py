@@ -31,6 +31,8 @@ from tests.upper_layer import (
     store_command,
 )
 
+SEG = "1.2.840.10008.5.1.4.1.1.66.4"
+IMPLICIT = "1.2.840.10008.1.2"
 RELEASE_RQ = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
 RELEASE_RP = b"\x06\x00\x00\x00\x00\x04\x00\x00\x00\x00"
 
@@ -362,3 +364,40 @@ def test_the_same_bytes_arrive_as_a_file_writer_would_have_written_them(node: Re
         peer.store(image)
     (arrival,) = node.spool.arrivals()
     assert arrival.path.read_bytes().endswith(written[-len(data_set(image)):])
+
+
+def test_the_log_names_each_refused_sop_class_and_why_so_that_nothing_stored_explains_itself(
+        node: Receiver, monkeypatch: pytest.MonkeyPatch):
+    lines = told(monkeypatch)
+    with scripted_peer(node.port) as peer:
+        peer.associate((SEG, EXPLICIT), (SEG, IMPLICIT), (CT, "1.2.840.10008.1.2.4.100"), (VERIFICATION, EXPLICIT))
+        assert peer.say(RELEASE_RQ).hear() == RELEASE_RP
+    node.finish()
+    (line,) = lines
+    assert line == ("warning", 0, [
+        f"{SEG} Segmentation Storage: not in [receive] sop_classes",
+        f"{CT} CT Image Storage: transfer syntax MPEG2 Main Profile / Main Level is not taken"])
+
+
+def test_many_refused_sop_classes_are_a_count_and_a_stored_image_is_no_warning(
+        node: Receiver, monkeypatch: pytest.MonkeyPatch):
+    lines = told(monkeypatch)
+    (image,) = images(1)
+    with scripted_peer(node.port) as peer:
+        peer.associate((CT, EXPLICIT), *((f"1.2.3.{n}", EXPLICIT) for n in range(30)))
+        assert peer.store(image).Status == 0
+        peer.say(RELEASE_RQ).hear()
+    node.finish()
+    ((level, stored_count, refused),) = lines
+    assert (level, stored_count, len(refused)) == ("info", 1, 21)
+    assert refused[0] == "1.2.3.0: not in [receive] sop_classes"
+    assert refused[-1] == "and 10 more"
+
+
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, list[str]]]:
+    """Collect level, count of stored images and refused contexts of each association's last line."""
+    lines: list[tuple[str, int, list[str]]] = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(scp._log, level, lambda _event, *, stored, contexts_refused, level=level, **_: lines.append(
+            (level, stored, contexts_refused)))
+    return lines

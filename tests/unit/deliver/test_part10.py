@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from dicomnode.deliver.part10 import OutgoingFile, data_set_parts, outgoing_file, rewritten
 from dicomnode.errors import DeliveryError, PeerRefused, SpoolUnavailable, UnusableInput
@@ -32,6 +38,34 @@ def test_a_file_says_what_it_is(ct):
     assert file.sop_class_uid == header.SOPClassUID
     assert file.sop_instance_uid == header.SOPInstanceUID
     assert file.transfer_syntax_uid == header.file_meta.TransferSyntaxUID
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian,
+                                    DeflatedExplicitVRLittleEndian])
+def test_a_file_is_what_its_data_set_says_where_the_file_meta_says_otherwise(ct, tmp_path, syntax):
+    source = Dataset()
+    source.update({element.tag: element for element in dcmread(ct) if element.keyword != "PixelData"})
+    source.file_meta = dcmread(ct).file_meta
+    path = tmp_path / "edited.dcm"
+    source.file_meta.TransferSyntaxUID = syntax
+    source.save_as(path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=syntax != ExplicitVRBigEndian,
+                   enforce_file_format=True)
+    edited = path.read_bytes()
+    named = source.SOPInstanceUID.encode()
+    place = edited.index(named)
+    path.write_bytes(edited[:place] + b"1.2.3".ljust(len(named), b"\0") + edited[place + len(named):])
+    assert dcmread(path).file_meta.MediaStorageSOPInstanceUID == "1.2.3"
+    file = outgoing_file(path)
+    assert (file.sop_instance_uid, file.sop_class_uid) == (source.SOPInstanceUID, source.SOPClassUID)
+
+
+def test_a_data_set_that_says_nothing_leaves_the_word_to_the_file_meta(ct, tmp_path):
+    bare = dcmread(ct)
+    said = bare.SOPInstanceUID
+    path = tmp_path / "bare.dcm"
+    del bare.SOPInstanceUID
+    bare.save_as(path)
+    assert outgoing_file(path).sop_instance_uid == said
 
 
 def test_the_data_set_is_sent_as_it_lies(ct):
