@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +19,7 @@ WAITING: Final = "waiting"  # for a worker
 ANALYSING: Final = "analysing"  # in a worker's hands
 DELIVERING: Final = "delivering"  # results are on their way
 ANALYSED: Final = "analysed"  # and delivered to all
+BUT_NOT_BY: Final = ": but not by "  # of several routes, and the reason
 NOT_APPLICABLE: Final = "not applicable"  # no route wants it
 NOT_ANALYSED: Final = "not analysed: "  # and the reason
 UNDELIVERED: Final = "undelivered: "  # and the reason
@@ -30,7 +31,7 @@ _UNDER_WAY: Final = frozenset({State.SCHEDULED, State.IN_PROGRESS})
 class _Facts:
     jobs: dict[str, list[Found]] = field(default_factory=dict)  # route → its jobs, oldest first
     deliveries: dict[int, list[Found]] = field(default_factory=dict)  # job id → its deliveries
-    refusals: list[str] = field(default_factory=list)
+    refusals: dict[str, str] = field(default_factory=dict)  # route → why it refused at the last closing
 
 
 def outcomes(c: Connection, studies: Sequence[Found]) -> dict[str, str]:
@@ -39,11 +40,12 @@ def outcomes(c: Connection, studies: Sequence[Found]) -> dict[str, str]:
     Notes
     -----
     Of each route the latest analysis counts, unless it failed, was canceled, or a notice that nothing could
-    be analysed was made after it. What is under way shows first, then what went wrong, then success.
+    be analysed was made after it. What is under way shows first, then what went wrong, then success; where one
+    route succeeded and another did not, both are said. The word before the first colon is one of those above.
     """
     facts = _gather(c, [study.study_uid for study in studies if study.state == "closed"])
-    for study_uid, text in _refusals(c, studies):
-        facts[study_uid].refusals.append(text)
+    for study_uid, route, text in _refusals(c, studies):
+        facts[study_uid].refusals.setdefault(route, text)
     return {
         study.study_uid: _outcome(facts[study.study_uid]) if study.state == "closed" else RECEIVING
         for study in studies
@@ -66,35 +68,43 @@ def _gather(c: Connection, study_uids: Sequence[str]) -> dict[str, _Facts]:
     return facts
 
 
-def _refusals(c: Connection, studies: Sequence[Found]) -> Iterable[tuple[str, str]]:
-    """Yield (study, reason) of every route that refused a study when it was last closed."""
+def _refusals(c: Connection, studies: Sequence[Found]) -> Iterable[tuple[str, str, str]]:
+    """Yield (study, route, reason) of every route that refused a study when it was last closed."""
     closed_at = {study.study_uid: study.closed_at for study in studies if study.state == "closed"}
     event = tables.events.c
     for part in chunks(list(closed_at)):
         rows = c.execute(
-            select(event.study_uid, event.at, event.text)
+            select(event.study_uid, event.at, event.text, event.data)
             .where(event.study_uid.in_(part), event.kind == events.ROUTE_REFUSED).order_by(event.id))
-        yield from ((row.study_uid, row.text) for row in rows if row.at >= closed_at[row.study_uid])
+        yield from ((row.study_uid, str(row.data.get("route", "")), row.text)
+                    for row in rows if row.at >= closed_at[row.study_uid])
 
 
 def _outcome(facts: _Facts) -> str:
     counting = [_counts(jobs) for jobs in facts.jobs.values()]
     analyses = [job for job in counting if job.kind == ANALYSIS]
-    states = {job.state for job in analyses}
     sendings = [one for job in analyses for one in facts.deliveries.get(job.id, ())]
+    return _under_way({job.state for job in analyses}, sendings) or _ended(facts.refusals, counting, sendings)
+
+
+def _under_way(states: Collection[str], sendings: Sequence[Found]) -> str:
     if State.IN_PROGRESS in states:
         return ANALYSING
     if State.SCHEDULED in states:
         return WAITING
-    if any(one.state in _UNDER_WAY for one in sendings):
-        return DELIVERING
-    reasons = facts.refusals or [reason for job in counting if (reason := _why_not(job))]
-    if reasons:
-        return NOT_ANALYSED + reasons[0]
+    return DELIVERING if any(one.state in _UNDER_WAY for one in sendings) else ""
+
+
+def _ended(refusals: Mapping[str, str], counting: Sequence[Found], sendings: Sequence[Found]) -> str:
+    reasons = {**{str(job.route): why for job in counting if (why := _why_not(job))}, **refusals}
+    if not counting and not reasons:
+        return NOT_APPLICABLE
+    if "" in reasons or all(job.route in reasons for job in counting):
+        return NOT_ANALYSED + next(iter(refusals.values() or reasons.values()))
     failed = [str(one.reason) for one in sendings if one.state == State.FAILED]
     if failed:
         return UNDELIVERED + failed[0]
-    return ANALYSED if analyses else NOT_APPLICABLE
+    return ANALYSED + BUT_NOT_BY * bool(reasons) + "; ".join(f"{route}: {why}" for route, why in reasons.items())
 
 
 def _counts(jobs: Sequence[Found]) -> Found:
@@ -113,4 +123,4 @@ def _why_not(job: Found) -> str:
     if job.kind == NOTICE:
         snapshot = Snapshot.from_json(job.notice)
         return f"{snapshot.reason}: {snapshot.text}"
-    return str(job.reason) if job.state in {State.FAILED, State.CANCELED} else ""
+    return str(job.reason or job.state) if job.state in {State.FAILED, State.CANCELED} else ""

@@ -143,6 +143,26 @@ def test_one_route_under_way_shows_before_another_that_failed(ledger):
     assert outcome(ledger) == "waiting"
 
 
+def test_one_route_that_refused_does_not_hide_another_that_analysed(ledger):
+    a_closed_study(ledger)
+    with ledger.write() as c:
+        events.record(c, at=NOW, kind=events.ROUTE_REFUSED, study_uid=STUDY, data={"route": "lung"},
+                      text="OutsideIntendedUse: PatientAge is 4 years")
+    assert outcome(ledger) == "not analysed: OutsideIntendedUse: PatientAge is 4 years"
+    a_job(ledger)
+    complete_job(ledger, claim_job(ledger), peers=())
+    assert outcome(ledger) == "analysed: but not by lung: OutsideIntendedUse: PatientAge is 4 years"
+
+
+def test_one_route_that_failed_does_not_hide_another_that_analysed(ledger):
+    a_closed_study(ledger)
+    a_job(ledger, snapshot=a_snapshot(route="a"))
+    fail_job(ledger)
+    a_job(ledger, snapshot=a_snapshot(route="b"))
+    complete_job(ledger, claim_job(ledger), peers=())
+    assert outcome(ledger) == "analysed: but not by a: ModelFailed: nan"
+
+
 def test_studies_come_newest_first_and_no_more_than_asked_for(ledger):
     for n in range(3):
         a_closed_study(ledger, study=f"1.2.{n}", now=after(n))
