@@ -61,7 +61,7 @@ def study(context: Context, *, uid: str, json_wanted: bool) -> None:
 
     with context.ledger.read() as connection:
         about = census.study(connection, uid)
-        rows = census.timeline(connection, uid)
+        rows = census.story(connection, uid)
     if not about:
         raise click.ClickException(f"study {uid} is not known here; `dicomnode studies` lists those that are")
     if not json_wanted:

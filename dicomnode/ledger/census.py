@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
 from dicomnode.ledger import copies, tables
+from dicomnode.ledger.chunks import chunks
 from dicomnode.ledger.health import status
 from dicomnode.ledger.outcomes import outcomes
+from dicomnode.ledger.telling import sentence
 from dicomnode.ledger.work import Found
 
-__all__ = ["deliveries", "jobs", "status", "studies", "study", "timeline"]
+__all__ = ["deliveries", "jobs", "status", "story", "studies", "study", "timeline"]
 
 Row = dict[str, Any]
 
@@ -60,6 +63,37 @@ def timeline(c: Connection, study_uid: str) -> list[Row]:
         select(event.at, event.kind, event.text, event.job_id, event.delivery_id, event.data)
         .where(event.study_uid == study_uid).order_by(event.at, event.id))
     return [dict(row._mapping) for row in rows]  # noqa: SLF001
+
+
+def story(c: Connection, study_uid: str) -> list[Row]:
+    """Return the timeline as a person reads it: every row has a sentence.
+
+    Keys: ``at``, ``kind``, ``text`` (never empty), ``job_id``, ``delivery_id``, ``route``, ``peer``, ``data``.
+    """
+    event = tables.events.c
+    found = c.execute(
+        select(event.at, event.kind, event.text, event.job_id, event.delivery_id, event.data, _JOB.route,
+               _JOB.kind.label("job_kind"), _DELIVERY.peer)
+        .select_from(tables.events).outerjoin(tables.jobs, _JOB.id == event.job_id)
+        .outerjoin(tables.deliveries, _DELIVERY.id == event.delivery_id)
+        .where(event.study_uid == study_uid).order_by(event.at, event.id)).all()
+    rows = [dict(row._mapping) for row in found]  # noqa: SLF001
+    objects = [str(row["data"].get("sop_instance_uid", "")) for row in rows]
+    kinds = _result_kinds(c, [uid for uid in objects if uid])
+    for row, uid in zip(rows, objects, strict=True):
+        row["route"] = row["route"] or row["data"].get("route")
+        row["text"] = sentence(row | {"result_kind": kinds.get(uid)})
+        del row["job_kind"]
+    return rows
+
+
+def _result_kinds(c: Connection, sop_instance_uids: Sequence[str]) -> dict[str, str]:
+    result = tables.results.c
+    found: dict[str, str] = {}
+    for part in chunks(sop_instance_uids):
+        found.update((row.sop_instance_uid, row.kind) for row in c.execute(
+            select(result.sop_instance_uid, result.kind).where(result.sop_instance_uid.in_(part))))
+    return found
 
 
 def jobs(c: Connection, *, state: str | None = None, limit: int) -> list[Row]:

@@ -13,7 +13,8 @@ import pytest
 
 from dicomnode.domain.model import Runtime
 from dicomnode.domain.volume import Volume
-from dicomnode.infer.pool import Pool, affine_ras_mm
+from dicomnode.infer.pool import Pool
+from dicomnode.infer.request import affine_ras_mm
 from tests.builders import affine_lps
 from tests.bundles import blobs, model_file, spleen_form, volume
 

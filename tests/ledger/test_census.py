@@ -195,6 +195,54 @@ def test_every_change_of_state_is_in_the_timeline(ledger):
         ("delivery_item_sent", 1, 1), ("delivery_item_sent", 1, 1), ("delivery_completed", 1, 1)]
 
 
+def told(ledger: Ledger) -> list[str]:
+    with ledger.read() as c:
+        return [row["text"] for row in census.story(c, STUDY)]
+
+
+def test_the_story_of_a_study_says_of_every_event_whose_it_is_and_what_happened(ledger):
+    delivery = a_claimed_delivery(ledger)
+    send_all(ledger, delivery)
+    with ledger.write() as c:
+        deliveries.complete(c, delivery, now=after(5))
+    assert told(ledger) == [
+        "the first image came", "2 instance(s)", "job 1: analysis for route chest",
+        "job 1: attempt 1, taken by worker-1", "job 1: 3 object(s) made on cpu",
+        "delivery 1 to pacs: 2 object(s) to send", "delivery 1 to pacs: attempt 1, taken by sender-1",
+        "delivery 1 to pacs: SEG …2.25.1 stored there, status 0x0000",
+        "delivery 1 to pacs: SR3D …2.25.2 stored there, status 0x0000",
+        "delivery 1 to pacs: the peer has everything"]
+
+
+def test_the_story_gives_the_reason_of_each_setback(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with ledger.write() as c:
+        events.record(c, at=after(1), kind=events.ROUTE_REFUSED, study_uid=STUDY, data={"route": "lung"},
+                      text="MissingSlices: gap of 7.0 mm")
+        deliveries.retry(c, delivery, now=after(2), run_after=after(3), reason="PeerBusy: 0xA700", spend=False)
+        deliveries.cancel(c, delivery.delivery_id, now=after(4), reason="canceled by an operator")
+        deliveries.requeue(c, delivery.delivery_id, now=after(5))
+        events.record(c, at=after(6), kind="own_output_returned", study_uid=STUDY, text="was not indexed",
+                      data={"sop_instance_uid": "2.25.1"})
+        events.record(c, at=after(7), kind="some_later_kind", study_uid=STUDY)
+    index(ledger, an_instance(3, at=after(8)), now=after(8))
+    assert told(ledger)[7:] == [
+        "lung: MissingSlices: gap of 7.0 mm", "delivery 1 to pacs: PeerBusy: 0xA700",
+        "delivery 1 to pacs: canceled by an operator", "delivery 1 to pacs: put back into the queue by an operator",
+        "SEG …2.25.1; was not indexed", "some later kind", "revision 2: 1 new instance(s) came"]
+
+
+def test_the_story_of_storage_commitment_says_what_was_asked_and_answered(ledger):
+    delivery = a_claimed_delivery(ledger)
+    uids = send_all(ledger, delivery)
+    with ledger.write() as c:
+        deliveries.await_commitment(c, delivery, transaction_uid="1.2.3456789012", run_after=after(60), now=after(1))
+        deliveries.prove(c, "1.2.3456789012", uids, {}, now=after(2))
+    assert told(ledger)[-2:] == [
+        "delivery 1 to pacs: everything sent; storage commitment asked (…56789012)",
+        "delivery 1 to pacs: the peer commits to everything"]
+
+
 def test_rows_are_filtered_by_state_and_peer(ledger):
     a_closed_study(ledger)
     a_job(ledger)
