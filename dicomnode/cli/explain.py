@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dicomnode.cli.context import Context
 from dicomnode.cli.table import as_json, print_rows
+
+if TYPE_CHECKING:
+    from dicomnode.route.match import RouteOutcome
 
 
 @click.command()
@@ -15,7 +19,11 @@ from dicomnode.cli.table import as_json, print_rows
 @as_json
 @click.pass_obj
 def explain(context: Context, *, what: str, json_wanted: bool) -> None:
-    """Hold a folder, or a study that the node has, against every route; print each series' score and reasons."""
+    """Hold a folder, or a study that the node has, against every route.
+
+    One row for each route says whether it takes the study, and why; the rows below it say how each series fared
+    against each role of its models.
+    """
     from dicomnode.ledger import studies
     from dicomnode.route.match import match
     from dicomnode.run.offline import study_of
@@ -28,31 +36,32 @@ def explain(context: Context, *, what: str, json_wanted: bool) -> None:
     models = {name: model for name, (model, _) in context.models.items()}
     rows: list[dict[str, object]] = []
     for outcome in match(record, context.config.routes, models, context.config.peers):
-        says = (
-            "matches"
-            if outcome.applies and outcome.refusal is None
-            else "refused"
-            if outcome.refusal
-            else "does not apply"
-        )
-        because = outcome.refusal.reason if outcome.refusal else outcome.because
-        rows.append(
-            {"route": outcome.route.name, "series": "", "role": "", "says": says, "score": None, "because": because}
-        )
-        rows.extend(
-            {
-                "route": outcome.route.name,
-                "series": v.series_uid,
-                "role": v.role,
-                "score": v.score,
-                "says": "eligible" if v.score is not None else "not eligible",
-                "because": "; ".join(v.reasons),
-            }
-            for v in outcome.verdicts
-        )
+        rows += _rows(outcome)
     print_rows(
         rows,
         json_wanted=json_wanted,
-        columns=("route", "series", "role", "says", "score", "because"),
+        columns=("route", "model", "role", "series", "says", "score", "because"),
         empty="no route is configured",
     )
+
+
+def _rows(outcome: RouteOutcome) -> list[dict[str, object]]:
+    """Return the route's row, then one for each model, role and series."""
+    says = "refused" if outcome.refusal else "matches" if outcome.applies else "does not apply"
+    because = outcome.refusal.reason if outcome.refusal else outcome.because
+    route = outcome.route.name
+    models = ", ".join(outcome.route.model)
+    verdicts: list[dict[str, object]] = [
+        {
+            "route": route,
+            "model": verdict.model,
+            "role": verdict.role,
+            "series": verdict.series_uid,
+            "says": "not eligible" if verdict.score is None else "passed over" if verdict.reasons else "chosen",
+            "score": verdict.score,
+            "because": "; ".join(verdict.reasons),
+        }
+        for verdict in outcome.verdicts
+    ]
+    about = {"role": "", "series": "", "says": says, "score": None, "because": because}
+    return [{"route": route, "model": models, **about}, *verdicts]

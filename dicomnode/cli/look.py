@@ -8,7 +8,7 @@ import sys
 import click
 
 from dicomnode.cli.context import Context
-from dicomnode.cli.table import as_json, print_rows
+from dicomnode.cli.table import as_json, plain, print_rows
 from dicomnode.domain.work import State
 
 limit = click.option("--limit", default=50, show_default=True, help="Rows at most, newest first.")
@@ -28,7 +28,7 @@ def status(context: Context, *, probe: bool, json_wanted: bool) -> None:
         click.echo(found.health)
         sys.exit(found.exit_code)
     if json_wanted:
-        click.echo(json.dumps([found.row], default=str, ensure_ascii=False, indent=2))
+        click.echo(json.dumps([found.row], default=plain, ensure_ascii=False, indent=2))
     else:
         click.echo(found.text)
 

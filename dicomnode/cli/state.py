@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from dicomnode.cli.context import Context
+from dicomnode.cli.table import clock
 
 if TYPE_CHECKING:
     from dicomnode.run import state
 
 PROBE_CODES: Final = {"healthy": 0, "degraded": 1, "down": 3}
 """Exit codes of ``status --probe``."""
+WHAT_CHARS: Final = 18
+NONE: Final = "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +32,56 @@ class NodeState:
     def text(self) -> str:
         """The screen for a person at night."""
         lines = [f"dicomnode is {self.health}", ""]
-        lines += [
-            f"  {key.replace('_', ' '):<26} {_short(value)}"
-            for key, value in self.row.items()
-            if key not in {"health", "advice", "stuck"}
-        ]
+        lines += [f"  {what:<{WHAT_CHARS}} {says}" for what, says in screen(self.row)]
         if self.advice:
             lines += ["", "to do:", *(f"  - {line}" for line in self.advice)]
         return "\n".join(lines)
+
+
+def screen(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each line of the screen: what it is about, and what it says; what could not be seen has none."""
+    yield "running", ", ".join(f"{role} {count}" for role, count in row["roles"].items()) or "none"
+    if "free_gb" in row:
+        yield "disk", f"{row['free_gb']} GB free"
+        yield "images", (f"{row['waiting_to_be_indexed']} to be indexed, {row['in_quarantine']} in quarantine, "
+                         f"{row['open_associations']} associations open")
+    if "jobs" in row:
+        yield from _work(row)
+
+
+def _work(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "studies", (f"{row['studies_open']} receiving, {row['studies_closed']} closed, {row['conflicting']} with "
+                      f"conflicting images, last image {_at(row['last_arrival_at'])}")
+    refused = row["refused_inputs"]
+    yield "jobs", _counts(row["jobs"], f" ({refused} refused inputs)" if refused else "")
+    yield "deliveries", _counts(row["deliveries"], "")
+    yield "longest wait", f"job {age(row['oldest_job_waits_s'])}, delivery {age(row['oldest_delivery_waits_s'])}"
+    if row["expired_leases"]:
+        yield "not heard of", f"{row['expired_leases']} claims; the keeper frees them"
+    for model in row["waiting_models"]:
+        yield f"model {model['name']}", f"{model['jobs']} jobs wait for it, {age(model['oldest_waits_s'])}"
+    for peer in row["peers"]:
+        yield f"peer {peer['peer']}", (f"{peer['scheduled']} waiting, {peer['failed']} failed, "
+                                       f"last sent {_at(peer['last_sent_at'])}")
+
+
+def _counts(states: Mapping[str, int], failed: str) -> str:
+    return (f"{states['scheduled']} waiting, {states['in_progress']} in progress, {states['completed']} completed, "
+            f"{states['failed']} failed{failed}, {states['canceled']} canceled")
+
+
+def _at(moment: datetime | None) -> str:
+    return NONE if moment is None else clock(moment)
+
+
+def age(seconds: float | None) -> str:
+    """Say a duration in its largest fitting unit, a dash for None."""
+    if seconds is None:
+        return NONE
+    for unit, size_s in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size_s:
+            return f"{seconds / size_s:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def state_of_node(context: Context) -> NodeState:
@@ -63,11 +110,3 @@ def _spool(spool: state.SpoolState | None) -> dict[str, Any]:
         "open_associations": spool.open_associations,
         "free_gb": round(spool.free_bytes / 1e9, 1),
     }
-
-
-def _short(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {count}" for key, count in value.items()) or "none"
-    if isinstance(value, list):
-        return ", ".join(_short(one) for one in value) or "none"
-    return "–" if value is None else str(value)

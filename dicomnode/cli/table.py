@@ -21,7 +21,7 @@ as_json = click.option("--json", "json_wanted", is_flag=True, help="Print one JS
 def print_rows(rows: Sequence[Mapping[str, Any]], *, json_wanted: bool, columns: Sequence[str], empty: str) -> None:
     """Print rows; ``columns`` are the keys a person sees, JSON holds all."""
     if json_wanted:
-        click.echo(json.dumps(list(rows), default=_plain, ensure_ascii=False, indent=2))
+        click.echo(json.dumps(list(rows), default=plain, ensure_ascii=False, indent=2))
         return
     if not rows:
         click.echo(empty)
@@ -34,7 +34,13 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, json_wanted: bool, columns:
     Console(width=None if sys.stdout.isatty() else FILE_COLUMNS).print(table)
 
 
-def _plain(value: object) -> object:
+def clock(moment: datetime) -> str:
+    """Write a moment to the second in the time zone of this machine, and name the zone."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def plain(value: object) -> object:
+    """Write for JSON what JSON has no type for: a moment in ISO 8601 with its zone."""
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
@@ -42,7 +48,7 @@ def _text(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return clock(value)
     if isinstance(value, float):
         return f"{value:.1f}"
     return str(value)

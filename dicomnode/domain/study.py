@@ -111,8 +111,9 @@ class BoundSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesVerdict:
-    """How one series fared against one role: its score, and each reason against it."""
+    """How one series fared against one role of one model: its score, and each reason against it."""
 
+    model: str
     series_uid: str
     role: str
     score: float | None  # None: not eligible

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from dicomnode.domain.work import State
+from dicomnode.errors import DicomNodeError, UnusableInput
 from dicomnode.ledger import events, tables, work
 
 STUCK_AFTER: Final = timedelta(minutes=5)
@@ -23,13 +24,14 @@ def status(c: Connection, *, now: datetime) -> dict[str, Any]:
     """Return the state of the node's work in one row.
 
     Keys: ``at``; ``studies_open``, ``studies_closed``, ``last_arrival_at``; ``jobs`` and ``deliveries`` (state →
-    count, every state); ``oldest_job_waits_s``, ``oldest_delivery_waits_s`` (work that is due, None where none);
-    ``expired_leases``; ``quarantined`` (instances that could not be indexed); ``conflicting`` (studies of which an
-    instance came twice with different pixels or geometry); ``waiting_models`` (``name``, ``digest``, ``jobs``,
-    ``oldest_waits_s``: a model that no worker has verified shows here); ``peers`` (``peer``, ``scheduled``,
-    ``in_progress``, ``failed``, ``oldest_waits_s``, ``last_sent_at``); ``stuck`` (``what``, ``id``, ``study_uid``,
-    ``where``, ``state``, ``waits_s``, ``reason``: failed, or made more than five minutes ago and still waiting; the
-    longest first, at most twenty).
+    count, every state); ``refused_inputs`` (those of the failed jobs whose study cannot be analysed);
+    ``oldest_job_waits_s``, ``oldest_delivery_waits_s`` (work that is due, None where none); ``expired_leases``;
+    ``quarantined`` (instances that could not be indexed); ``conflicting`` (studies of which an instance came twice
+    with different pixels or geometry); ``waiting_models`` (``name``, ``digest``, ``jobs``, ``oldest_waits_s``: a model
+    that no worker has verified shows here); ``peers`` (``peer``, ``scheduled``, ``in_progress``, ``failed``,
+    ``oldest_waits_s``, ``last_sent_at``); ``stuck`` (``what``, ``id``, ``study_uid``, ``where``, ``state``,
+    ``waits_s``, ``reason``: failed, or made more than five minutes ago and still waiting; the longest first, at most
+    twenty).
     """
     return {
         "at": now,
@@ -37,6 +39,7 @@ def status(c: Connection, *, now: datetime) -> dict[str, Any]:
         "studies_closed": _count(c, select(func.count()).select_from(tables.studies).where(_STUDY.state == "closed")),
         "last_arrival_at": c.execute(select(func.max(_STUDY.last_arrival_at))).scalar_one(),
         "jobs": _states(c, work.JOBS), "deliveries": _states(c, work.DELIVERIES),
+        "refused_inputs": _refused_inputs(c),
         "oldest_job_waits_s": _oldest(c, work.JOBS, now), "oldest_delivery_waits_s": _oldest(c, work.DELIVERIES, now),
         "expired_leases": _expired(c, work.JOBS, now) + _expired(c, work.DELIVERIES, now),
         "quarantined": _count(c, select(func.count()).where(tables.events.c.kind == events.INSTANCE_QUARANTINED)),
@@ -54,6 +57,17 @@ def _states(c: Connection, queue: work.Queue) -> dict[str, int]:
     t = queue.table.c
     found = {row.state: row.n for row in c.execute(select(t.state, func.count().label("n")).group_by(t.state))}
     return {state.value: found.get(state.value, 0) for state in State}
+
+
+def _refused_inputs(c: Connection) -> int:
+    """Count the failed jobs whose reason (``ErrorClass: sentence``) is the study itself."""
+    names = [one.__name__ for one in _kinds(UnusableInput)]
+    about = or_(*(_JOB.reason.startswith(f"{name}:", autoescape=True) for name in names))
+    return _count(c, select(func.count()).where(_JOB.state == State.FAILED, about))
+
+
+def _kinds(error: type[DicomNodeError]) -> list[type[DicomNodeError]]:
+    return [error, *(one for below in error.__subclasses__() for one in _kinds(below))]
 
 
 def _oldest(c: Connection, queue: work.Queue, now: datetime) -> float | None:

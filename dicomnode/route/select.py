@@ -79,10 +79,10 @@ def select(candidates: Sequence[SeriesRecord], model: ModelFile, *, route_when: 
             taken[role.role] = max(free, key=_rank)
         elif role.required:
             return Selection(binding=None, refusal=_refusal(model, role, judged[role.role]),
-                             verdicts=_verdicts(judged, taken))
+                             verdicts=_verdicts(model, judged, taken))
     bound = tuple(_bound(role.role, taken[role.role]) for role in model.inputs if role.role in taken)
     return Selection(binding=ModelBinding(model=model.name, series=bound), refusal=None,
-                     verdicts=_verdicts(judged, taken))
+                     verdicts=_verdicts(model, judged, taken))
 
 
 def age_years(image: InstanceRecord) -> float | None:
@@ -183,9 +183,11 @@ def _refusal(model: ModelFile, role: InputRole, judged: Sequence[_Judged]) -> Un
     return NoSuitableSeries(f"no series can be {role.role!r} of model {model.name}: {listed or 'the study is empty'}")
 
 
-def _verdicts(judged: dict[str, list[_Judged]], taken: dict[str, _Judged]) -> tuple[SeriesVerdict, ...]:
+def _verdicts(
+    model: ModelFile, judged: dict[str, list[_Judged]], taken: dict[str, _Judged],
+) -> tuple[SeriesVerdict, ...]:
     return tuple(
-        SeriesVerdict(series_uid=item.series.series_uid, role=role, score=item.score,
+        SeriesVerdict(model=model.name, series_uid=item.series.series_uid, role=role, score=item.score,
                       reasons=item.against or _passed_over(item, role, taken))
         for role, items in judged.items() for item in items
     )

@@ -36,7 +36,7 @@ def overdue(c: Connection, work: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _failed_jobs(c: Connection, work: Mapping[str, Any]) -> Iterator[Problem]:
-    if not work["jobs"][State.FAILED]:
+    if work["jobs"][State.FAILED] <= work["refused_inputs"]:
         return
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in census.jobs(c, state=State.FAILED, limit=LOOKED_AT):
@@ -48,6 +48,12 @@ def _failed_jobs(c: Connection, work: Mapping[str, Any]) -> Iterator[Problem]:
             what=f"{_count(len(rows), 'job')} of route {route} failed",
             why=rows[0]["reason"],
             action=f"mend the cause, then `dicomnode requeue --failed --route {route}` (ID {numbers})",
+        )
+    if not groups:
+        yield Problem(
+            what=f"{_count(work['jobs'][State.FAILED] - work['refused_inputs'], 'job')} failed",
+            why=f"each before the last {LOOKED_AT} that failed",
+            action="see `dicomnode jobs --state failed --limit 1000`",
         )
 
 

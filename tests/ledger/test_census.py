@@ -262,6 +262,15 @@ def test_the_status_of_an_empty_ledger_is_all_zero(ledger):
     assert (found["peers"], found["stuck"], found["waiting_models"]) == ([], [], [])
 
 
+def test_failures_of_the_input_are_counted_among_the_failed_jobs(ledger):
+    a_closed_study(ledger)
+    for n, reason in enumerate(("MissingSlices: gap", "UnusableInput: no", "ModelFailed: nan", "MissingSlicesToo: no")):
+        a_job(ledger, snapshot=a_snapshot(route=f"r{n}"))
+        fail_job(ledger, reason)
+    found = status(ledger)
+    assert (found["jobs"]["failed"], found["refused_inputs"]) == (4, 2)
+
+
 def test_a_job_that_nobody_takes_shows_with_its_model(ledger):
     a_closed_study(ledger)
     a_job(ledger)

@@ -210,6 +210,7 @@ def test_two_models_of_a_route_each_get_a_binding_and_one_refusal_refuses_both()
     fits, not_fits = model(name="lung"), model(InputRole(role="ct", slices=Range(min=500)), name="vessels")
     both = outcome(study(series("thorax")), fits, model(name="bones"))
     assert [binding.model for binding in both.bindings] == ["lung", "bones"]
+    assert [verdict.model for verdict in both.verdicts] == ["lung", "bones"]
     refused = outcome(study(series("thorax")), fits, not_fits)
     assert refused.bindings == ()
     assert "vessels" in str(refused.refusal)
