@@ -36,6 +36,10 @@ COMMANDS = {
 """Command → module of this package that holds it: only the module of the called command is imported."""
 
 
+WITHOUT_CONFIG = frozenset({"demo"})
+"""Commands that bring a configuration of their own."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is called."""
 
@@ -51,7 +55,24 @@ class LazyGroup(click.Group):
             return None
         module = __import__(f"dicomnode.cli.{COMMANDS[cmd_name]}", fromlist=[cmd_name])
         command: click.Command = getattr(module, cmd_name)
+        if cmd_name not in WITHOUT_CONFIG:
+            _take_config(command)
         return command
+
+
+def _take_config(command: click.Command) -> None:
+    """Let ``--config`` stand behind the command too, where most people write it; once, however often it is got."""
+    if not any(option.name == "own_config" for option in command.params):
+        command.params.append(click.Option(
+            ["--config", "own_config"], type=click.Path(path_type=Path), expose_value=False, callback=_use,
+            help="The node's configuration file, as before the command."))
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _take_config(below)
+
+
+def _use(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        ctx.obj = Context(value)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

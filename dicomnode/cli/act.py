@@ -19,7 +19,7 @@ def _wake(context: Context) -> None:
         ring(context.config.node.data_dir / "run", role)
 
 
-@click.command()
+@click.command(short_help="Put failed or canceled work back into the queue.")
 @click.argument("work_id", metavar="ID", type=int, required=False)
 @kind
 @click.option("--failed", is_flag=True, help="Every failed job and delivery that the other options leave.")
@@ -64,7 +64,7 @@ def requeue(
     click.echo(f"requeued {len(queued_jobs)} job(s) {queued_jobs}, {len(queued)} delivery(ies) {queued}")
 
 
-@click.command()
+@click.command(short_help="End a job or delivery that waits or runs.")
 @click.argument("work_id", metavar="ID", type=int)
 @kind
 @click.pass_obj

@@ -30,7 +30,7 @@ class Finding:
     hint: bool = False  # worth knowing, no failure
 
 
-@click.command()
+@click.command(short_help="Try everything that the node needs, one by one.")
 @click.option("--deep", is_flag=True, help="Also run each model's self-test on its phantom.")
 @click.option("--json", "json_wanted", is_flag=True, help="Print one JSON array of objects.")
 @click.pass_obj

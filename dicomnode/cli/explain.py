@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dicomnode.route.match import RouteOutcome
 
 
-@click.command()
+@click.command(short_help="Say which routes a study takes, and why not the others.")
 @click.argument("what", metavar="PATH|UID")
 @as_json
 @click.pass_obj

@@ -15,7 +15,7 @@ limit = click.option("--limit", default=50, show_default=True, help="Rows at mos
 state = click.option("--state", type=click.Choice([s.value for s in State]), help="Only work in this state.")
 
 
-@click.command()
+@click.command(short_help="Say whether the node lives, what is stuck, what to do.")
 @click.option("--probe", is_flag=True, help="Print one word and exit 0 (healthy), 1 (degraded) or 3 (down).")
 @as_json
 @click.pass_obj
@@ -51,7 +51,7 @@ def studies(context: Context, *, limit: int, json_wanted: bool) -> None:
     )
 
 
-@click.command()
+@click.command(short_help="Print one study's timeline.")
 @click.argument("uid")
 @as_json
 @click.pass_obj

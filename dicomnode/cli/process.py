@@ -9,7 +9,7 @@ import click
 from dicomnode.cli.context import Context
 
 
-@click.command()
+@click.command(short_help="Analyse a folder with one model, without a node.")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--model", "model_name", required=True, help="Name of a model file.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the result objects.")

@@ -21,7 +21,7 @@ def _begin(context: Context) -> Event:
     return stop_on_signals()
 
 
-@click.command()
+@click.command(short_help="Run the whole node, supervised.")
 @click.pass_obj
 def serve(context: Context) -> None:
     """Run the whole node: receivers, keeper, workers, senders and status page, supervised."""
@@ -37,7 +37,7 @@ def serve(context: Context) -> None:
     supervisor.run(context.config, stop)
 
 
-@click.command()
+@click.command(short_help="Accept associations and put images on disk.")
 @click.pass_obj
 def receive(context: Context) -> None:
     """Accept associations and put images on disk; needs no database."""
@@ -46,7 +46,7 @@ def receive(context: Context) -> None:
     receiver.run(context.config, _begin(context))
 
 
-@click.command()
+@click.command(short_help="Index, match complete studies, rescue, clean up.")
 @click.pass_obj
 def keep(context: Context) -> None:
     """Index what arrived, match complete studies, rescue dropped work, clean up."""
@@ -73,7 +73,7 @@ def deliver(context: Context) -> None:
     sender.run(context.config, context.ledger, _begin(context))
 
 
-@click.command()
+@click.command(short_help="Serve the status page and the metrics endpoint.")
 @click.pass_obj
 def web(context: Context) -> None:
     """Serve the status page and the metrics endpoint; reads the ledger, writes nothing."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Show a node at work on this machine: the guided tour.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
