@@ -53,7 +53,7 @@ def _work(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "studies", (f"{row['studies_open']} receiving, {row['studies_closed']} closed, {row['conflicting']} with "
                       f"conflicting images, last image {_at(row['last_arrival_at'])}")
     refused = row["refused_inputs"]
-    yield "jobs", _counts(row["jobs"], f" ({refused} refused inputs)" if refused else "")
+    yield "jobs", _counts(row["jobs"], f" ({refused} refused input{'s' * (refused != 1)})" if refused else "")
     yield "deliveries", _counts(row["deliveries"], "")
     yield "longest wait", f"job {age(row['oldest_job_waits_s'])}, delivery {age(row['oldest_delivery_waits_s'])}"
     if row["expired_leases"]:
