@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -158,14 +158,14 @@ def _locked_file(temporary: Path, final: Path) -> int:
     return fd
 
 
-def scan(root: Path) -> list[Arrival]:
-    """Every finished file, oldest first.
+def scan(root: Path, skip: Container[Path] = ()) -> list[Arrival]:
+    """Every finished file that is not in ``skip``, oldest first.
 
     Notes
     -----
     A lock is looked at before its folder is read: of an association that counts as closed, every file is seen.
     """
-    found = [arrival for folder in _folders(root) for arrival in _in_folder(root, folder)]
+    found = [arrival for folder in _folders(root) for arrival in _in_folder(root, folder, skip)]
     found.sort(key=lambda arrival: (arrival.arrived_at, arrival.path))
     return found
 
@@ -199,14 +199,15 @@ def _folders(root: Path) -> Iterator[Path]:
     return (root / name for name in names)
 
 
-def _in_folder(root: Path, folder: Path) -> Iterator[Arrival]:
+def _in_folder(root: Path, folder: Path, skip: Container[Path]) -> Iterator[Arrival]:
     is_open = _is_held(root / (folder.name + LOCK))
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith(FINISHED):
+            path = folder / entry.name
+            if entry.name.endswith(FINISHED) and path not in skip:
                 with suppress(FileNotFoundError):  # the keeper unlinks while `status` looks
                     arrived_at = datetime.fromtimestamp(entry.stat().st_mtime, tz=UTC)
-                    yield Arrival(path=folder / entry.name, association=folder.name, arrived_at=arrived_at,
+                    yield Arrival(path=path, association=folder.name, arrived_at=arrived_at,
                                   association_open=is_open)
 
 

@@ -17,7 +17,8 @@ from dicomnode.spool.slots import Slot
 FOLDERS: Final = ("arrivals", "store", "events", "quarantine", "results", "slots", "tmp")
 REASON: Final = ".reason.txt"
 LEFTOVER_AGE_S: Final = 3600.0
-"""A temporary file this old belongs to a process that died: making one takes milliseconds."""
+"""A temporary file this old belongs to a process that died: making one takes milliseconds. A result folder younger
+than this may belong to a claim that was made after ``keep`` was read."""
 
 
 class Spool:
@@ -61,10 +62,17 @@ class Spool:
         """Return the locked folder of a new association; ``name`` is unique among all receivers."""
         return ArrivalFolder(self.root / "arrivals", self.root / "tmp", name, min_free_bytes=self.min_free_bytes)
 
-    def arrivals(self) -> Iterator[Arrival]:
-        """Every acknowledged file that is not yet unlinked, oldest first."""
+    def arrivals(self, skip: Container[Path] = ()) -> Iterator[Arrival]:
+        """Every acknowledged file that is not yet unlinked, oldest first.
+
+        Parameters
+        ----------
+        skip:
+            Files that are passed over, not even looked at: a disk that can neither read nor move one file does not
+            hold up the others.
+        """
         with disk_errors(self.root):
-            return iter(arrivals.scan(self.root / "arrivals"))
+            return iter(arrivals.scan(self.root / "arrivals", skip))
 
     def open_associations(self) -> frozenset[str]:
         """Names of the associations that have sent an image and are still open."""
@@ -163,10 +171,11 @@ class Spool:
     def sweep_results(self, keep: Container[str]) -> int:
         """Remove the result folders whose ``"<job>/<token>"`` is not in ``keep``; count them.
 
-        ``keep`` holds those of completed jobs and of every claim that is still alive.
+        ``keep`` holds those of completed jobs and of every claim that is still alive. A folder that changed within
+        the last hour stays: its claim may be younger than ``keep``.
         """
         with disk_errors(self.root):
-            return store.sweep_results(self.root / "results", keep)
+            return store.sweep_results(self.root / "results", keep, older_than_s=time.time() - LEFTOVER_AGE_S)
 
     # events
 

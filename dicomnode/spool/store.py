@@ -66,14 +66,27 @@ def remove_tree(folder: Path) -> int:
     return freed
 
 
-def sweep_results(root: Path, keep: Container[str]) -> int:
-    """Remove every ``<job>/<token>`` folder that ``keep`` does not contain; count them."""
+def sweep_results(root: Path, keep: Container[str], *, older_than_s: float) -> int:
+    """Remove every ``<job>/<token>`` folder that ``keep`` lacks and that last changed before ``older_than_s``.
+
+    Parameters
+    ----------
+    older_than_s:
+        Seconds since the epoch.
+
+    Returns
+    -------
+    int
+        How many were removed.
+    """
     removed = 0
     for job in sorted(root.iterdir()):
+        job_is_old = job.stat().st_mtime < older_than_s
         for attempt in sorted(job.iterdir()):
-            if f"{job.name}/{attempt.name}" not in keep:
+            if f"{job.name}/{attempt.name}" not in keep and attempt.stat().st_mtime < older_than_s:
                 shutil.rmtree(attempt)
                 removed += 1
-        with suppress(OSError):  # kept attempts are inside
-            job.rmdir()
+        if job_is_old:
+            with suppress(OSError):  # attempts that stay are inside
+                job.rmdir()
     return removed

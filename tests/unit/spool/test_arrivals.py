@@ -194,3 +194,22 @@ def test_free_bytes_is_what_the_file_system_says(spool: Spool):
 def test_a_missing_spool_is_spool_unavailable(tmp_path: Path):
     with pytest.raises(SpoolUnavailable, match="No such file"):
         Spool(tmp_path / "away", min_free_bytes=0).arrivals()
+
+
+def test_an_arrival_that_no_disk_operation_can_touch_is_passed_over_and_the_others_are_seen(
+        spool: Spool, monkeypatch: pytest.MonkeyPatch):
+    with spool.open_association("a") as folder:
+        sick, well = folder.put([b"sick"]), folder.put([b"well"])
+    rename = Path.rename
+
+    def fails(self: Path, target: Path) -> Path:
+        if self == sick:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(SpoolUnavailable, match="Input/output error"):
+        spool.quarantine(sick, "SpoolUnavailable: cannot be read")
+    assert [arrival.path for arrival in spool.arrivals()] == [sick, well]
+    assert [arrival.path for arrival in spool.arrivals(skip={sick})] == [well]
+    assert spool.quarantined() == 0

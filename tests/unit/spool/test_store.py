@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -93,13 +94,45 @@ def test_events_come_back_in_order_with_their_kind(spool: Spool):
     assert list((spool.root / "tmp").iterdir()) == []
 
 
+def age(spool: Spool, by_s: float) -> None:
+    """Let every result folder have changed for the last time ``by_s`` ago."""
+    then_s = time.time() - by_s
+    for folder in (spool.root / "results").rglob("*"):
+        os.utime(folder, (then_s, then_s))
+
+
 def test_a_result_of_another_claim_is_swept_and_a_kept_one_stays(spool: Spool):
     old, kept = spool.result_folder(7, "old"), spool.result_folder(7, "new")
     spool.put_result(old, "SEG.dcm", b"half")
     relative = spool.put_result(kept, "SEG.dcm", b"whole")
     assert relative == "7/new/SEG.dcm"
+    age(spool, 7200)
     assert spool.sweep_results({"7/new"}) == 1
     assert not old.exists()
     assert spool.result_path(relative).read_bytes() == b"whole"
+    age(spool, 7200)
     assert spool.sweep_results(frozenset()) == 1
     assert list((spool.root / "results").iterdir()) == []
+
+
+def test_a_result_folder_younger_than_an_hour_is_spared_because_its_claim_may_be_newer_than_the_list(spool: Spool):
+    age(spool, 7200)
+    claimed = spool.result_folder(8, "just-claimed")
+    spool.put_result(claimed, "SEG.dcm", b"half")
+    assert spool.sweep_results(frozenset()) == 0
+    assert claimed.is_dir()
+    age(spool, 3000)
+    assert spool.sweep_results(frozenset()) == 0
+    age(spool, 3700)
+    assert spool.sweep_results(frozenset()) == 1
+    assert not claimed.exists()
+
+
+def test_an_empty_job_folder_is_spared_while_its_first_claim_may_still_be_on_its_way(spool: Spool):
+    job = spool.result_folder(9, "token").parent
+    (job / "token").rmdir()
+    spool.sweep_results(frozenset())
+    assert job.is_dir()
+    age(spool, 7200)
+    spool.sweep_results(frozenset())
+    assert not job.exists()
