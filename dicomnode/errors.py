@@ -20,6 +20,7 @@ what is allowed and what to do next::
     │  ├─ GpuOutOfMemory RETRY · ModelTimeout RETRY · ModelProcessDied RETRY
     │  └─ ModelMissing FAIL · ModelChanged FAIL · ModelRefused FAIL · ModelFailed FAIL
     ├─ EncodingError                 FAIL   exit 70   our fault; the input is kept
+    ├─ UnforeseenFailure             FAIL   exit 70   our fault; the input is kept
     ├─ DeliveryError                        exit 69
     │  ├─ PeerUnreachable RETRY · PeerBusy RETRY · AssociationRejectedTransient RETRY
     │  └─ AssociationRejectedPermanent FAIL · PeerRefused FAIL
@@ -184,6 +185,14 @@ class ConflictingInstances(UnusableInput):
 
 class OutsideIntendedUse(UnusableInput):
     """The study lies outside the limits for which the model was validated."""
+
+
+class MissingInput(UnusableInput):
+    """The images of the study are no longer in the store."""
+
+
+class UnforeseenFailure(DicomNodeError):
+    """Our fault: a foreign exception reached a conductor; the input is kept."""
 
 
 class InferenceError(DicomNodeError):

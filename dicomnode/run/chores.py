@@ -48,7 +48,7 @@ def rescue(config: NodeConfig, ledger: Ledger, now: datetime) -> int:
     return found
 
 
-def apply_commitments(ledger: Ledger, spool: Spool, now: datetime) -> int:
+def apply_commitments(config: NodeConfig, ledger: Ledger, spool: Spool, now: datetime) -> int:
     """Apply storage commitment answers that the receiver put down (PS3.4 Annex J)."""
     applied = 0
     for path in spool.events():
@@ -60,6 +60,7 @@ def apply_commitments(ledger: Ledger, spool: Spool, now: datetime) -> int:
                 committed_uids=frozenset(answer["committed"]),
                 failed=answer["failed"],
                 now=now,
+                run_after=now + timedelta(seconds=config.delivery.commit_ask_again_s),
             )
         path.unlink(missing_ok=True)
         applied += 1
@@ -69,9 +70,10 @@ def apply_commitments(ledger: Ledger, spool: Spool, now: datetime) -> int:
 def sweep(ledger: Ledger, spool: Spool, now: datetime) -> int:
     """Remove what crashes left: temporary files, empty folders, results that no row names."""
     _ = now
+    swept = spool.sweep_arrivals()
     with ledger.read() as connection:
         kept = jobs.result_folders(connection)
-    return spool.sweep_arrivals() + spool.sweep_results(kept)
+    return swept + spool.sweep_results(kept)
 
 
 def retain(config: NodeConfig, ledger: Ledger, spool: Spool, now: datetime) -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
+from itertools import count, islice
+from pathlib import Path
 from typing import Final
 
 from dicomnode import logs
 from dicomnode.domain.node import NodeConfig
 from dicomnode.domain.study import InstanceRecord
-from dicomnode.errors import CannotUnderstand
+from dicomnode.errors import CannotUnderstand, SpoolUnavailable
 from dicomnode.ledger import events, studies
 from dicomnode.ledger.engine import Ledger
 from dicomnode.read import header
@@ -45,10 +46,12 @@ class Indexer:
         self._fallback = {p.ae_title: p.charset_fallback for p in config.peers.values() if p.charset_fallback}
         self._spool = spool
         self._ledger = ledger
+        self._unreadable: set[Path] = set()
 
     def step(self, now: datetime) -> Indexed:
-        """Index up to ``BATCH`` arrivals, oldest first; 0 arrivals means that nothing waits."""
-        arrivals = list(islice(self._spool.arrivals(), BATCH))
+        """Index up to ``BATCH`` arrivals, oldest first; 0 arrivals means that nothing readable waits."""
+        readable = (one for one in self._spool.arrivals() if one.path not in self._unreadable)
+        arrivals = list(islice(readable, BATCH))
         if not arrivals:
             return Indexed()
         read = [item for arrival in arrivals if (item := self._read(arrival, now)) is not None]
@@ -90,7 +93,19 @@ class Indexer:
                 )
             log.warning("instance_quarantined", association=arrival.association, reason=error.reason)
             return None
+        except SpoolUnavailable as error:
+            self._pass_over(arrival, error, now)
+            return None
         return _Read(arrival, replace(record, arrived_at=arrival.arrived_at))
+
+    def _pass_over(self, arrival: Arrival, error: SpoolUnavailable, now: datetime) -> None:
+        """Leave a file that the disk does not give where it is until this process starts again, and say so."""
+        if not arrival.path.exists():
+            return
+        self._unreadable.add(arrival.path)
+        with self._ledger.write() as connection:
+            events.record(connection, at=now, kind="arrival_unreadable", text=error.reason)
+        log.error("arrival_unreadable", association=arrival.association, reason=error.reason)
 
     def _split_own(self, read: Sequence[_Read]) -> tuple[list[_Read], list[_Read]]:
         with self._ledger.read() as connection:
@@ -102,28 +117,30 @@ class Indexer:
         """Link each new copy into the store under a name that nothing else has."""
         with self._ledger.read() as connection:
             kept = studies.look_up(connection, [item.record.sop_instance_uid for item in read])
-        placed, links = [], []
+        placed: list[InstanceRecord] = []
+        links: list[tuple[Path, str]] = []
         for item in read:
             copies = kept.setdefault(item.record.sop_instance_uid, [])
             same = next((c for c in copies if c.content_digest == item.record.content_digest), None)
             if same is not None:
                 placed.append(replace(item.record, path=same.path))
                 continue
-            record = replace(item.record, path=self._free_name(item, len(copies)))
+            taken = {relative for _, relative in links}
+            record = replace(item.record, path=self._free_name(item, len(copies), taken))
             links.append((item.arrival.path, record.path))
             copies.append(record)
             placed.append(record)
         self._spool.link_all_into_store(links)
         return placed
 
-    def _free_name(self, item: _Read, copy: int) -> str:
+    def _free_name(self, item: _Read, copy: int, taken: Container[str]) -> str:
         """Choose a store path that is free, or that a crash left with these very bytes; rows alone do not tell."""
-        while True:
-            relative = header.store_path(item.record, copy)
-            target = self._spool.store_path(relative)
-            if not target.exists() or filecmp.cmp(target, item.arrival.path, shallow=False):
-                return relative
-            copy += 1
+        names = (header.store_path(item.record, number) for number in count(copy))
+        return next(name for name in names if name not in taken and self._is_free(name, item.arrival.path))
+
+    def _is_free(self, relative: str, arrival: Path) -> bool:
+        target = self._spool.store_path(relative)
+        return not target.exists() or filecmp.cmp(target, arrival, shallow=False)
 
 
 def _feeding(read: Sequence[_Read]) -> dict[str, set[str]]:

@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -18,13 +18,15 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from dicomnode import logs
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import NodeConfig
-from dicomnode.ledger import studies
+from dicomnode.errors import DicomNodeError, InferenceError, UnforeseenFailure
+from dicomnode.ledger import events, studies
 from dicomnode.ledger.engine import Ledger
 from dicomnode.route.complete import judge
 from dicomnode.run import chores
 from dicomnode.run.bell import Bell, ring
 from dicomnode.run.indexing import Indexer
 from dicomnode.run.loop import run as loop
+from dicomnode.run.loop import typed
 from dicomnode.run.matching import Matcher
 from dicomnode.run.presence import Presence
 from dicomnode.spool import Spool
@@ -32,6 +34,8 @@ from dicomnode.spool import Spool
 RESCUE_EVERY_S: Final = 5
 SWEEP_EVERY_S: Final = 60
 RETENTION_EVERY_S: Final = 600
+PUZZLE_AGAIN: Final = timedelta(seconds=60)
+"""When a study whose matching failed unforeseen is tried again."""
 
 log = logs.get("run")
 
@@ -48,13 +52,14 @@ class Keeper:
         self._indexer = Indexer(config, spool, ledger)
         self.matcher = Matcher(config, ledger, models)
         self._feeding: dict[str, set[str]] = {}
+        self._puzzling: dict[tuple[str, int], datetime] = {}
 
     def step(self, now: datetime) -> bool:
         """Index one batch, then judge the open studies; return whether anything was done."""
         indexed = self._indexer.step(now)
         for study_uid, associations in indexed.feeding.items():
             self._feeding.setdefault(study_uid, set()).update(associations)
-        applied = chores.apply_commitments(self._ledger, self._spool, now)
+        applied = chores.apply_commitments(self._config, self._ledger, self._spool, now)
         if indexed.arrivals:
             return True
         return self._close_complete(now) or applied > 0
@@ -66,22 +71,41 @@ class Keeper:
             self._feeding.clear()
             return False
         held = self._spool.open_associations()
-        closed = False
-        for study in waiting:
-            verdict = judge(
-                study,
-                quiet_s=self._config.quiet_s(study.source_ae_titles),
-                now=now,
-                max_wait_s=self._config.completion.max_wait_s,
-                feeding_open=bool(self._feeding.get(study.study_uid, set()) & held),
-                backlog_older=False,
-            )
-            if verdict.complete and self.matcher.close(study, because=verdict.because, now=now):
-                closed = True
-                self._feeding.pop(study.study_uid, None)
+        closed = [study for study in waiting if self._close(study, held, now)]
+        for study in closed:
+            self._feeding.pop(study.study_uid, None)
         if closed:
             ring(self._config.node.data_dir / "run", "worker")
-        return closed
+        return bool(closed)
+
+    def _close(self, study: studies.OpenStudy, held: frozenset[str], now: datetime) -> bool:
+        """Close one study if it is complete; one that cannot be matched keeps no other from being closed."""
+        if self._puzzling.get((study.study_uid, study.revision), now) > now:
+            return False
+        verdict = judge(
+            study,
+            quiet_s=self._config.quiet_s(study.source_ae_titles),
+            now=now,
+            max_wait_s=self._config.completion.max_wait_s,
+            feeding_open=bool(self._feeding.get(study.study_uid, set()) & held),
+            backlog_older=False,
+        )
+        if not verdict.complete:
+            return False
+        try:
+            return typed(lambda: self.matcher.close(study, because=verdict.because, now=now), study_uid=study.study_uid)
+        except (UnforeseenFailure, InferenceError) as error:
+            self._puzzle(study, error, now)
+            return False
+
+    def _puzzle(self, study: studies.OpenStudy, error: DicomNodeError, now: datetime) -> None:
+        key = (study.study_uid, study.revision)
+        if key not in self._puzzling:
+            with self._ledger.write() as connection:
+                events.record(
+                    connection, at=now, kind="study_not_matched", study_uid=study.study_uid, text=error.reason
+                )
+        self._puzzling[key] = now + PUZZLE_AGAIN
 
 
 def run(config: NodeConfig, ledger: Ledger, models: Mapping[str, tuple[ModelFile, str]], stop: threading.Event) -> None:

@@ -13,16 +13,17 @@ import signal
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from dicomnode import logs
-from dicomnode.errors import ClaimLost, DicomNodeError
+from dicomnode.errors import ClaimLost, DicomNodeError, UnforeseenFailure
 from dicomnode.run.bell import POLL_S, Bell
 
 PAUSE_AFTER_ERROR_S: Final = 2.0
 PR_SET_PDEATHSIG: Final = 1
 
 log = logs.get("run")
+T = TypeVar("T")
 
 
 def utc_now() -> datetime:
@@ -52,6 +53,23 @@ def run(step: Callable[[datetime], bool], *, stop: threading.Event, bell: Bell, 
         if not _guarded(step, role, stop) and not stop.is_set():
             bell.wait(POLL_S)
     log.info("role_stopped", role=role)
+
+
+def typed(work: Callable[[], T], **about: object) -> T:
+    """Do a piece of work; a foreign exception becomes ours, so that the work ends with a reason.
+
+    Raises
+    ------
+    UnforeseenFailure
+        In place of every exception that is not ours; the log has its class and place.
+    """
+    try:
+        return work()
+    except DicomNodeError:
+        raise
+    except Exception as error:
+        log.exception("work_crashed", **about)
+        raise UnforeseenFailure(f"{type(error).__name__}; the log event work_crashed has the place") from error
 
 
 def _guarded(step: Callable[[datetime], bool], role: str, stop: threading.Event) -> bool:

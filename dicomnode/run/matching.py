@@ -70,7 +70,11 @@ class Matcher:
         )
         if outcome.applies and outcome.refusal is None:
             self._create(connection, record, self._analysis(record, outcome), ANALYSIS, outcome.route.priority, now)
-        elif outcome.refusal is not None and outcome.route.report_not_analysed:
+        elif outcome.refusal is None:
+            return
+        elif not outcome.route.report_not_analysed:
+            jobs.supersede(connection, study_uid=record.study_uid, route=outcome.route.name, now=now)
+        else:
             notice = _notice(record, outcome)
             self._create(connection, record, notice, NOTICE, outcome.route.priority - NOTICE_PRIORITY_BONUS, now)
 

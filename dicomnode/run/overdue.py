@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from dicomnode import errors
+from dicomnode.domain.reason import is_about_the_input
 from dicomnode.domain.work import State
 from dicomnode.ledger import census
 from dicomnode.run.problem import Problem
@@ -55,12 +55,6 @@ def _failed_jobs(c: Connection, work: Mapping[str, Any]) -> Iterator[Problem]:
             why=f"each before the last {LOOKED_AT} that failed",
             action="see `dicomnode jobs --state failed --limit 1000`",
         )
-
-
-def is_about_the_input(reason: str) -> bool:
-    """Whether a reason (``ErrorClass: sentence``) says that the study itself cannot be analysed."""
-    found = getattr(errors, reason.partition(":")[0], None)
-    return isinstance(found, type) and issubclass(found, errors.UnusableInput)
 
 
 def _waiting_jobs(work: Mapping[str, Any]) -> Iterator[Problem]:

@@ -22,7 +22,7 @@ from dicomnode.ledger.engine import Ledger
 from dicomnode.run.bell import Bell
 from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run as loop
-from dicomnode.run.loop import utc_now
+from dicomnode.run.loop import typed, utc_now
 from dicomnode.run.presence import Presence
 from dicomnode.spool import Spool
 
@@ -52,7 +52,7 @@ class Sender:
             return False
         with Lease(lambda at: self._renew(delivery, at), lease_s=self._settings.lease_s):
             try:
-                self._do(delivery, self._config.peers[delivery.peer])
+                typed(lambda: self._do(delivery, self._config.peers[delivery.peer]), delivery=delivery.delivery_id)
             except ClaimLost:
                 raise
             except DicomNodeError as error:

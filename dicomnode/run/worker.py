@@ -17,7 +17,7 @@ from dicomnode.domain.job import NOTICE, StoredResult
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import NodeConfig
 from dicomnode.domain.work import Backoff
-from dicomnode.errors import ClaimLost, DicomNodeError, ModelChanged, ModelMissing, Verdict
+from dicomnode.errors import ClaimLost, DicomNodeError, MissingInput, Verdict
 from dicomnode.infer.pool import Pool
 from dicomnode.ledger import events, jobs, studies
 from dicomnode.ledger.engine import Ledger
@@ -25,10 +25,11 @@ from dicomnode.run.analyse import Analysis, Identity, Task, analyse, notice
 from dicomnode.run.bell import Bell, ring
 from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run as loop
-from dicomnode.run.loop import utc_now
+from dicomnode.run.loop import typed, utc_now
 from dicomnode.run.matching import notice_after_failure
 from dicomnode.run.outbox import deliveries_for
 from dicomnode.run.presence import Presence
+from dicomnode.run.ready import ReadyModels
 from dicomnode.spool import Spool
 
 log = logs.get("run")
@@ -43,7 +44,7 @@ class Worker:
         ledger: Ledger,
         spool: Spool,
         pool: Pool,
-        models: Sequence[ModelFile],
+        models: ReadyModels,
         stop: threading.Event,
     ) -> None:
         self._config = config
@@ -53,46 +54,38 @@ class Worker:
         self._stop = stop
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._node_id = ledger.node_id()
-        self._digests = frozenset(self._verified(models))
+        self._models = models
         self._backoff = Backoff(first_s=config.worker.backoff_s, most_s=config.worker.backoff_max_s)
-
-    def _verified(self, models: Sequence[ModelFile]) -> list[str]:
-        verified = []
-        for model in models:
-            try:
-                self._pool.verify(model)
-            except (ModelMissing, ModelChanged) as error:
-                log.warning("model_unusable", model=model.name, reason=error.reason)
-            else:
-                verified.append(model.digest)
-        return verified
-
-    def warm_up(self, models: Sequence[ModelFile]) -> None:
-        """Load the first models before their first study comes."""
-        for model in models:
-            if model.digest in self._digests:
-                try:
-                    log.info("model_loaded", model=model.name, seconds=round(self._pool.prepare(model), 2))
-                except DicomNodeError as error:
-                    log.warning("model_unusable", model=model.name, reason=error.reason)
 
     def step(self, now: datetime) -> bool:
         """Claim and do one job; False if none waits."""
         with self._ledger.write() as connection:
             job = jobs.claim(
-                connection, now=now, lease_s=self._config.worker.lease_s, owner=self._owner, digests=self._digests
+                connection,
+                now=now,
+                lease_s=self._config.worker.lease_s,
+                owner=self._owner,
+                digests=self._models.digests(now),
             )
         if job is None:
             return False
         log.info("job_claimed", job=job.job_id, study_uid=job.study_uid, kind=job.kind, attempt=job.claim.attempt)
         with Lease(lambda at: self._renew(job, at), lease_s=self._config.worker.lease_s) as lease:
             try:
-                self._do(job, _either(lease.lost, self._stop))
+                typed(lambda: self._do(job, _either(lease.lost, self._stop)), job=job.job_id, study_uid=job.study_uid)
             except ClaimLost:
-                raise
+                if lease.lost.is_set() or not self._stop.is_set():
+                    raise
+                self._release(job)
             except DicomNodeError as error:
                 self._settle(job, error)
         return True
+
+    def _release(self, job: jobs.ClaimedJob) -> None:
+        """Give a job back at a graceful stop: no attempt is spent."""
+        with self._ledger.write() as connection:
+            jobs.release(connection, job, now=utc_now())
+        log.info("job_released", job=job.job_id, study_uid=job.study_uid)
 
     def _renew(self, job: jobs.ClaimedJob, at: datetime) -> None:
         with self._ledger.write() as connection:
@@ -146,6 +139,12 @@ class Worker:
     def _paths(self, study_uid: str, sop_instance_uids: Sequence[str]) -> list[Path]:
         with self._ledger.read() as connection:
             paths = studies.instance_paths(connection, study_uid, sop_instance_uids)
+        missing = [one for one in sop_instance_uids if one not in paths]
+        if missing:
+            raise MissingInput(
+                f"{len(missing)} of {len(sop_instance_uids)} images are no longer in the store "
+                "(retention deletes finished studies); have the study sent again"
+            )
         return [self._spool.store_path(paths[one]) for one in sop_instance_uids]
 
     def _identity(self, job: jobs.ClaimedJob) -> Identity:
@@ -188,9 +187,7 @@ class Worker:
         now = utc_now()
         log.warning("job_not_completed", job=job.job_id, study_uid=job.study_uid, reason=error.reason)
         with self._ledger.write() as connection:
-            if self._stop.is_set():
-                jobs.release(connection, job, now=now)
-            elif error.verdict is Verdict.RETRY and (not error.spends_budget or self._attempts_left(job)):
+            if error.verdict is Verdict.RETRY and (not error.spends_budget or self._attempts_left(job)):
                 jobs.retry(
                     connection,
                     job,
@@ -242,8 +239,9 @@ def run(config: NodeConfig, ledger: Ledger, models: Sequence[ModelFile], stop: t
         warm=config.worker.warm_models,
     )
     try:
-        worker = Worker(config, ledger, spool, pool, models, stop)
-        worker.warm_up(models[: config.worker.warm_models])
+        ready = ReadyModels(pool, models)
+        ready.warm_up(config.worker.warm_models, utc_now())
+        worker = Worker(config, ledger, spool, pool, ready, stop)
         with Bell(folder, "worker") as bell:
             loop(worker.step, stop=stop, bell=bell, role="worker")
     finally:

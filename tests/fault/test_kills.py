@@ -122,6 +122,18 @@ def test_a_worker_that_is_stopped_past_its_lease_cannot_commit_when_it_wakes(nod
     assert_exactly_one_result_set(pacs)
 
 
+def test_a_worker_told_to_stop_gives_its_job_back_without_spending_an_attempt(node, pacs, chest):
+    send(node, chest)
+    node.wait_for_event("job_progress")
+    for pid in node.pids("worker"):
+        os.kill(pid, signal.SIGTERM)
+    node.wait_for_event("job_released")
+    node.wait_for_event("delivery_completed")
+    assert_exactly_one_result_set(pacs)
+    (job,) = node.rows("jobs")
+    assert job["attempt"] == 1
+
+
 @pytest.mark.parametrize("role", ["keeper", "sender", "receiver"])
 def test_a_killed_role_comes_back_and_the_study_still_ends_with_one_result_set(node, pacs, chest, role):
     send(node, chest)
