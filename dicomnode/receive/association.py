@@ -16,9 +16,10 @@ from dicomnode.receive.command import BadCommand, Command
 from dicomnode.receive.event_report import commitment_event
 from dicomnode.receive.file_meta import head
 from dicomnode.receive.negotiate import STORAGE_COMMITMENT_PUSH_MODEL, Context
+from dicomnode.receive.over import ProtocolError
 from dicomnode.receive.stores import ArrivalSpool, AssociationFolder, IncomingFile
 from dicomnode.receive.walk import walk_for
-from dicomnode.receive.wire import COMMAND, INVALID_PARAMETER, LAST, NOT_SPECIFIED, ProtocolError, Wire
+from dicomnode.receive.wire import COMMAND, INVALID_PARAMETER, LAST, NOT_SPECIFIED, Wire
 
 MOST_COMMAND_BYTES: Final = 1 << 16
 MOST_EVENT_BYTES: Final = 1 << 24

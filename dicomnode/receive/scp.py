@@ -17,26 +17,17 @@ from dicomnode.errors import ConfigError, SpoolError
 from dicomnode.receive.admit import LOCAL_LIMIT_EXCEEDED, RefusedAssociation, admit_association
 from dicomnode.receive.association import Association
 from dicomnode.receive.negotiate import Request, accept, offered_contexts, read_request, refused_contexts
+from dicomnode.receive.over import AssociationOver, PeerGone, ProtocolError, Released, Stopping
 from dicomnode.receive.stores import ArrivalSpool, Place
 from dicomnode.receive.syntaxes import decodable_transfer_syntaxes
-from dicomnode.receive.wire import (
-    INVALID_PARAMETER,
-    NOT_SPECIFIED,
-    AssociationOver,
-    PeerGone,
-    ProtocolError,
-    Released,
-    Stopping,
-    Wire,
-)
+from dicomnode.receive.waiting import WaitingRoom
+from dicomnode.receive.wire import ARTIM_S, INVALID_PARAMETER, NOT_SPECIFIED, Wire
 
 BACKLOG: Final = 128
 LOOK_AT_STOP_S: Final = 0.25
 LAST_WORDS_S: Final = 15.0
 """On stop, messages under way may take this long to finish (500 MB at 1 Gbit/s take 5 s); then the process ends,
 and what was not answered is sent again by its sender."""
-SPARE_CONNECTIONS: Final = 32
-"""Connections over max_associations that are still read, so that they get an A-ASSOCIATE-RJ and not a closed door."""
 ALL_PEERS: Final = "*"
 MOST_CONTEXTS_SAID: Final = 20
 """Of the refused presentation contexts, at most 128, so many are logged one by one; the rest is a count."""
@@ -53,6 +44,7 @@ class Scp:
     peers: Mapping[str, Peer]
     spool: ArrivalSpool
     offered: list[PresentationContext]
+    waiting: WaitingRoom
     stop: threading.Event
     notify: Callable[[], None]
 
@@ -76,7 +68,8 @@ def serve(settings: NodeSettings, receive: ReceiveSettings, peers: Mapping[str, 
         The address or port cannot be bound.
     """
     offered = offered_contexts(receive.sop_classes, decodable_transfer_syntaxes())
-    scp = Scp(node=settings, receive=receive, peers=peers, spool=spool, offered=offered, stop=stop, notify=notify)
+    scp = Scp(node=settings, receive=receive, peers=peers, spool=spool, offered=offered,
+              waiting=WaitingRoom(max_associations=receive.max_associations), stop=stop, notify=notify)
     threads: set[threading.Thread] = set()
     with _listen(settings, receive) as listener:
         ready()
@@ -114,10 +107,7 @@ def _accept_one(listener: socket.socket, scp: Scp, threads: set[threading.Thread
         scp.stop.wait(LOOK_AT_STOP_S)
         return
     threads.difference_update([thread for thread in threads if not thread.is_alive()])
-    if len(threads) >= scp.receive.max_associations + SPARE_CONNECTIONS:
-        connection.close()
-        _log.warning("connection_closed", address=address[0], reason="too many connections")
-        return
+    scp.waiting.enter(connection, address[0])
     thread = threading.Thread(target=_converse, args=(scp, connection, address[0]), name="association", daemon=True)
     threads.add(thread)
     thread.start()
@@ -129,14 +119,16 @@ def _converse(scp: Scp, connection: socket.socket, address: str) -> None:
         try:
             wire = Wire(connection, max_pdu_bytes=scp.receive.max_pdu_bytes,
                         silence_s=scp.receive.idle_timeout_s, stop=scp.stop)
-            _associate(scp, wire, address)
+            _associate(scp, wire, connection, address)
         except AssociationOver as over:  # before an association: a port scan, a load balancer's probe; after: told
             _log.debug("connection_ended", address=address, reason=str(over))
         except Exception:  # noqa: BLE001  the one place where a connection may end by surprise
             _log.exception("association_failed", address=address)
+        finally:
+            scp.waiting.leave(connection)
 
 
-def _associate(scp: Scp, wire: Wire, address: str) -> None:
+def _associate(scp: Scp, wire: Wire, connection: socket.socket, address: str) -> None:
     try:
         request = _read_request(wire)
         peer = admit_association(request, address, ae_title=scp.node.ae_title, peers=scp.peers,
@@ -149,15 +141,17 @@ def _associate(scp: Scp, wire: Wire, address: str) -> None:
         _log.warning("association_refused", address=address, reason=str(error), answer="abort")
         wire.abort(error.reason)
     else:
+        scp.waiting.leave(connection)
         try:
             _serve_association(scp, wire, request, peer_known=peer is not None, address=address)
         finally:
             _give_back(places)
+        scp.waiting.enter(connection, address)
     wire.wait_for_hang_up()
 
 
 def _read_request(wire: Wire) -> Request:
-    pdu = wire.associate_request()
+    pdu = wire.associate_request(within_s=ARTIM_S)
     try:
         return read_request(pdu)
     except Exception as error:  # pynetdicom raises whatever its codecs raise: all of it is bad input

@@ -14,8 +14,11 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from math import inf
 from struct import Struct
 from typing import Final
+
+from dicomnode.receive.over import AssociationOver, Overdue, PeerGone, ProtocolError, Released, Stopping
 
 ASSOCIATE_RQ: Final = 0x01
 DATA_TF: Final = 0x04
@@ -40,37 +43,13 @@ SMALLEST_PDU_BYTES: Final = 128
 """A peer's announced maximum below this would leave no room for a command; it is then ignored."""
 TICK_S: Final = 0.25
 ARTIM_S: Final = 10.0
-"""How long the peer may take to close the connection after our last PDU."""
+"""How long a peer may take to bring its whole A-ASSOCIATE-RQ, and to close after our last PDU (PS3.8 Section 9.1.5)."""
 
 _PDU: Final = Struct(">BxI")
 _PDV: Final = Struct(">IBB")
 _PDU_PDV: Final = Struct(">BxIIBB")
 _TIMEVAL: Final = Struct("@ll")
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux only
-
-
-class AssociationOver(Exception):
-    """Nothing more will be read; the message says why."""
-
-
-class Released(AssociationOver):
-    """The peer asked for release at a message boundary."""
-
-
-class PeerGone(AssociationOver):
-    """The peer aborted or hung up."""
-
-
-class Stopping(AssociationOver):
-    """The process was asked to stop, and no message is under way."""
-
-
-class ProtocolError(AssociationOver):
-    """The peer broke PS3.8 or let its time pass; ``reason`` goes into our A-ABORT."""
-
-    def __init__(self, message: str, reason: int) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class Wire:
@@ -98,6 +77,7 @@ class Wire:
         self._start = self._end = 0
         self._pdu_left = self._pdv_left = 0
         self._context_id = self._control = -1
+        self._give_up_s = inf
         seconds, fraction = divmod(TICK_S, 1)
         connection.setblocking(True)  # noqa: FBT003  the name of the standard library's only parameter
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(seconds), int(fraction * 1e6)))
@@ -106,14 +86,23 @@ class Wire:
 
     # reading
 
-    def associate_request(self) -> bytes:
-        """The whole A-ASSOCIATE-RQ PDU, its head included; nothing else may come first."""
+    def associate_request(self, *, within_s: float) -> bytes:
+        """The whole A-ASSOCIATE-RQ PDU, its head included; nothing else may come first.
+
+        Raises
+        ------
+        Overdue
+            It is not complete ``within_s`` from now, however steadily its bytes come.
+        """
+        self._give_up_s = time.monotonic() + within_s
         kind, length = self._pdu_head()
         if kind != ASSOCIATE_RQ:
             raise ProtocolError(f"PDU type {kind:#04x} before A-ASSOCIATE-RQ", UNEXPECTED_PDU)
         if length > MOST_ASSOCIATE_BYTES:
             raise ProtocolError(f"A-ASSOCIATE-RQ of {length} bytes", INVALID_PARAMETER)
-        return _PDU.pack(kind, length) + self._copy(length)
+        request = _PDU.pack(kind, length) + self._copy(length)
+        self._give_up_s = inf
+        return request
 
     def next_fragment(self) -> tuple[int, int, memoryview]:
         """Context id, control header and bytes of the next piece of a PDV; the bytes live until the next call.
@@ -189,6 +178,8 @@ class Wire:
 
     def _receive(self) -> int:
         for _ in range(self._silent_ticks):
+            if time.monotonic() >= self._give_up_s:
+                raise Overdue("ARTIM expired: the A-ASSOCIATE-RQ is not complete")
             try:
                 size = self._connection.recv_into(self._buffer[self._end:])
             except BlockingIOError:

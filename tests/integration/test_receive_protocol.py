@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from struct import pack
 
@@ -332,6 +334,57 @@ def test_a_silent_association_is_aborted_and_its_folder_closed(tmp_path: Path):
         peer.connection.shutdown(socket.SHUT_WR)
         assert peer.hear() == b""
         assert node.spool.open_associations() == frozenset()
+
+
+def silent_connections(stack: ExitStack, port: int, count: int, *, source: str) -> list[socket.socket]:
+    """Connect and say nothing."""
+    return [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0)))
+            for _ in range(count)]
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
+def test_connections_that_say_nothing_keep_nobody_out_not_even_from_their_own_address(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str):
+    monkeypatch.setattr(scp, "ARTIM_S", 3600.0)
+    echo = command(AffectedSOPClassUID=VERIFICATION, CommandField=0x30, MessageID=5, CommandDataSetType=0x0101)
+    with receiver(tmp_path, max_associations=1) as node, ExitStack() as stack:
+        silent = silent_connections(stack, node.port, 64, source=source)
+        assert silent[0].recv(1) == b""
+        with scripted_peer(node.port) as peer:
+            assert peer.associate((VERIFICATION, EXPLICIT))[0] == 0x02
+            silent_connections(stack, node.port, 64, source=source)
+            assert peer.say(pdu(pdv(echo, COMMAND | LAST))).response().Status == 0
+            assert peer.say(RELEASE_RQ).hear() == RELEASE_RP
+
+
+def test_rejected_callers_that_never_hang_up_keep_nobody_out(tmp_path: Path):
+    with receiver(tmp_path, max_associations=1) as node, ExitStack() as stack:
+        for _ in range(64):
+            rejected = stack.enter_context(scripted_peer(node.port))
+            assert rejected.associate(calling="STRANGER") == reject_pdu(1, 1, 3)
+        with scripted_peer(node.port) as peer:
+            assert peer.associate()[0] == 0x02
+
+
+@pytest.mark.parametrize("said", [b"", associate_rq([(CT, EXPLICIT)])[:40]])
+def test_a_connection_that_does_not_finish_its_request_is_closed_without_a_word_when_artim_expires(
+        node: Receiver, monkeypatch: pytest.MonkeyPatch, said: bytes):
+    monkeypatch.setattr(scp, "ARTIM_S", 0.3)
+    with scripted_peer(node.port) as peer:
+        assert peer.say(said).hear() == b""
+
+
+def test_a_request_that_dribbles_is_cut_before_its_end(node: Receiver, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scp, "ARTIM_S", 0.3)
+    request = associate_rq([(CT, EXPLICIT)])
+    with scripted_peer(node.port) as peer:
+        said = 0
+        while said < len(request) and not select.select([peer.connection], [], [], 0.05)[0]:
+            peer.say(request[said:said + 1])
+            said += 1
+        assert said < len(request)
+        with suppress(ConnectionResetError):  # our last byte may have met a closed socket
+            assert peer.connection.recv(1) == b""
 
 
 def test_a_stop_lets_the_image_under_way_finish_and_then_aborts(node: Receiver):

@@ -7,16 +7,8 @@ from struct import pack
 
 import pytest
 
-from dicomnode.receive.wire import (
-    BUFFER_BYTES,
-    COMMAND,
-    LAST,
-    PeerGone,
-    ProtocolError,
-    Released,
-    Stopping,
-    Wire,
-)
+from dicomnode.receive.over import Overdue, PeerGone, ProtocolError, Released, Stopping
+from dicomnode.receive.wire import ARTIM_S, BUFFER_BYTES, COMMAND, LAST, MOST_ASSOCIATE_BYTES, Wire
 
 RELEASE_RQ = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
 ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
@@ -141,14 +133,43 @@ def test_anything_before_the_associate_request_is_a_protocol_error(sockets):
     peer, ours = sockets
     peer.sendall(RELEASE_RQ)
     with pytest.raises(ProtocolError, match="before A-ASSOCIATE-RQ"):
-        wire_over(ours).associate_request()
+        wire_over(ours).associate_request(within_s=ARTIM_S)
 
 
 def test_an_associate_request_of_any_announced_size_is_not_swallowed(sockets):
     peer, ours = sockets
     peer.sendall(pack(">BxI", 1, 0x7FFFFFFF))
     with pytest.raises(ProtocolError, match="2147483647 bytes"):
-        wire_over(ours).associate_request()
+        wire_over(ours).associate_request(within_s=ARTIM_S)
+
+
+@pytest.mark.parametrize("head", [b"", pack(">BxI", 1, MOST_ASSOCIATE_BYTES)])
+def test_an_associate_request_that_dribbles_is_given_up_when_artim_expires(sockets, head: bytes):
+    peer, ours = sockets
+    cut = threading.Event()
+
+    def dribble() -> None:
+        peer.sendall(head)
+        for _ in range(MOST_ASSOCIATE_BYTES if head else 5):  # never the whole request
+            if cut.wait(0.01):
+                return
+            peer.sendall(b"\x01")
+
+    dribbler = threading.Thread(target=dribble)
+    dribbler.start()
+    with pytest.raises(Overdue, match="ARTIM expired"):
+        wire_over(ours).associate_request(within_s=0.3)
+    cut.set()
+    dribbler.join()
+
+
+def test_the_deadline_of_the_associate_request_is_over_with_it(sockets):
+    peer, ours = sockets
+    wire = wire_over(ours, silence_s=0.5)
+    peer.sendall(pack(">BxI", 1, 3) + b"abc")
+    assert wire.associate_request(within_s=0.3) == pack(">BxI", 1, 3) + b"abc"
+    with pytest.raises(ProtocolError, match=r"silent for 0\.5 s"):
+        wire.next_fragment()
 
 
 def test_the_peers_abort_and_its_hanging_up_are_told_apart(sockets):
