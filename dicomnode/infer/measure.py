@@ -1,14 +1,14 @@
 """From a label map to findings: volumes of structures; place, size and side of each lesion.
 
 Volumes use the true distances between slices; places are patient millimetres (LPS). The definitions of
-diameter and side are those of ``_longest_axis_mm`` and ``_side``: they are said in the report's documentation.
+diameter and side are those of ``_longest_axis_mm`` and of ``midline``: they are said in the report's documentation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from dicomnode.domain.findings import Detection, Measurement, ModelFindings, Org
 from dicomnode.domain.model import Label, ModelFile
 from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import ModelFailed
+from dicomnode.infer.midline import left_right_axis, middle_mm, side
 from dicomnode.infer.pool import RawOutput
 
 VOLUME: Final = Code(value="118565006", scheme="SCT", meaning="Volume")  # CID 7472
@@ -30,9 +31,6 @@ MILLIMETRE: Final = Code(value="mm", scheme="UCUM", meaning="mm")
 
 TOUCHING: Final = np.ones((3, 3, 3), dtype=bool)
 """Voxels that share a face, an edge or a corner belong to one lesion."""
-MIDLINE_MM: Final = 5.0
-"""A lesion nearer to the midline than this has no side."""
-AIR_BELOW_HU: Final = -500
 MOST_LESIONS: Final = int(np.iinfo(np.uint16).max)
 Box = tuple[slice, ...]
 Mask = NDArray[np.uint8] | NDArray[np.uint16]
@@ -75,7 +73,8 @@ def model_findings(
     boxes = ndimage.find_objects(mask)
     organs = tuple(_organs(model, mask, boxes, volume))
     lesions, too_small = _lesions(model, mask, boxes, volume.stack)
-    middle = _midline_mm(mask, boxes, model, volume) if lesions else None
+    profile = _organ_profile(model, mask, boxes, left_right_axis(volume.stack))
+    middle = middle_mm(volume, profile) if lesions else None
     detections = tuple(_detection(lesion, number, volume.stack, middle, tracking_uid)
                        for number, lesion in enumerate(lesions, start=1))
     return ModelFindings(
@@ -158,7 +157,7 @@ def _detection(lesion: _Lesion, number: int, stack: SliceStack, middle_mm: float
         key_slice=int(lesion.box[0].start) + key,
         box_yx=(int(row + rows[0]), int(column + columns[0]), int(row + rows[-1]), int(column + columns[-1])),
         diameter_mm=diameter, volume_ml=lesion.volume_ml, tracking_uid=tracking_uid(name), tracking_id=name,
-        side=_side(float(centre[0]), middle_mm))
+        side=side(float(centre[0]), middle_mm))
 
 
 def _longest_axis_mm(voxels: NDArray[np.bool_], stack: SliceStack) -> tuple[float, int]:
@@ -190,41 +189,14 @@ def _numbered(lesions: Sequence[_Lesion], shape: tuple[int, ...]) -> NDArray[np.
     return numbered
 
 
-def _midline_mm(mask: Mask, boxes: Sequence[Box | None], model: ModelFile, volume: Volume) -> float | None:
-    """Return the patient's middle from left to right: of the measured structures, else of the body.
-
-    Half way between the outermost voxels along the array axis that runs most from right to left; None
-    where no axis runs that way.
-    """
-    affine = volume.stack.affine_lps_mm
-    axis = int(np.abs(affine[0, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax())
-    ends = _structure_ends(boxes, model, axis) or _body_ends(volume, axis)
-    if ends is None:
-        return None
-    centre = (np.array(mask.shape) - 1) / 2
-    first, last = (volume.stack.to_lps_mm([end if i == axis else centre[i] for i in range(3)])[0] for end in ends)
-    return float(first + last) / 2
-
-
-def _structure_ends(boxes: Sequence[Box | None], model: ModelFile, axis: int) -> tuple[int, int] | None:
-    organs = [boxes[label.value - 1] for label in model.labels if not label.lesion and label.value <= len(boxes)]
-    spans = [box[axis] for box in organs if box is not None]
-    return (min(span.start for span in spans), max(span.stop for span in spans) - 1) if spans else None
-
-
-def _body_ends(volume: Volume, axis: int) -> tuple[int, int] | None:
-    values: NDArray[Any] = volume.values_zyx
-    least = AIR_BELOW_HU if volume.modality == "CT" else float(values.mean())
-    others = tuple(i for i in range(3) if i != axis)
-    hit = np.flatnonzero((values > least).any(axis=others))
-    return (int(hit[0]), int(hit[-1])) if hit.size else None
-
-
-def _side(x_lps_mm: float, middle_mm: float | None) -> str:
-    """Return the patient's side: LPS x grows toward the left."""
-    if middle_mm is None or abs(x_lps_mm - middle_mm) < MIDLINE_MM:
-        return ""
-    return "left" if x_lps_mm > middle_mm else "right"
+def _organ_profile(model: ModelFile, mask: Mask, boxes: Sequence[Box | None], axis: int) -> NDArray[np.int64]:
+    """Return how many voxels of structures lie at each index along ``axis``."""
+    profile = np.zeros(mask.shape[axis], dtype=np.int64)
+    for label in model.labels:
+        box = boxes[label.value - 1] if label.value <= len(boxes) else None
+        if not label.lesion and box is not None:
+            profile[box[axis]] += (mask[box] == label.value).sum(axis=tuple(i for i in range(3) if i != axis))
+    return profile
 
 
 def _warnings(too_small: int) -> tuple[str, ...]:

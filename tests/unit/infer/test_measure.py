@@ -14,6 +14,8 @@ from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import ModelFailed
 from dicomnode.infer.measure import model_findings
 from dicomnode.infer.pool import RawOutput
+from dicomnode.phantom.canvas import LABEL_LUNG, LABEL_NODULE
+from dicomnode.phantom.chest import chest_ct
 from tests.builders import affine_lps, uid_of
 from tests.bundles import stack
 from tests.findings import LUNG, NODULE, provenance
@@ -29,8 +31,11 @@ def model(*labels: Label) -> ModelFile:
 
 
 def measured(mask: np.ndarray, *labels: Label, hu: float = -700, affine: np.ndarray = AXIAL,
-             on: SliceStack | None = None) -> ModelFindings:
-    volume = Volume(values_zyx=np.full(mask.shape, hu, np.int16), stack=on or stack(mask.shape, affine), modality="CT")
+             on: SliceStack | None = None, body: slice | None = None) -> ModelFindings:
+    values = np.full(mask.shape, hu, np.int16)
+    if body is not None:
+        values[:, 4:36, body] = 40
+    volume = Volume(values_zyx=values, stack=on or stack(mask.shape, affine), modality="CT")
     output = RawOutput(labels_zyx=mask, seconds={}, peak_mb=0, device="cpu")
     return model_findings(model(*labels), volume, output, provenance=provenance(), tracking_uid=uid_of)
 
@@ -103,7 +108,7 @@ def test_left_is_where_lps_x_grows_whatever_the_order_of_columns(affine, left_co
     mask[10, 20, left_column] = 2
     mask[10, 20, 60 - left_column] = 2
     mask[10, 20, 30] = 2
-    found = measured(mask, LUNG, NODULE, affine=affine)
+    found = measured(mask, LUNG, NODULE, affine=affine, body=slice(6, 55))
     sides = {d.box_yx[1]: d.side for d in found.detections}
     assert sides == {left_column: "left", 60 - left_column: "right", 30: ""}
 
@@ -117,6 +122,55 @@ def test_without_a_measured_structure_the_body_gives_the_midline():
     output = RawOutput(labels_zyx=mask, seconds={}, peak_mb=0, device="cpu")
     found = model_findings(model(NODULE), whole, output, provenance=provenance(), tracking_uid=uid_of)
     assert found.detections[0].side == "left"
+
+
+@pytest.mark.parametrize("body", [slice(0, 52), slice(8, 60), slice(0, 60), None])
+def test_a_body_that_reaches_an_edge_of_the_picture_gives_no_side(body):
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:18, 5:35, 5:55] = 1
+    mask[10, 20, 45] = 2
+    assert measured(mask, LUNG, NODULE, body=body).detections[0].side == ""
+
+
+def test_one_lung_alone_gives_no_side_for_it_does_not_lie_around_the_middle():
+    wide = affine_lps(spacing_zyx_mm=(2.0, 1.0, 4.0), origin_mm=(-118.0, -20.0, 0.0))
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:18, 5:35, 35:50] = 1
+    mask[10, 20, 40] = 2
+    (nodule,) = measured(mask, LUNG, NODULE, affine=wide, body=slice(4, 56)).detections
+    assert nodule.centre_lps_mm[0] > 0
+    assert nodule.side == ""
+    mask[2:18, 5:35, 10:25] = 1
+    (nodule,) = measured(mask, LUNG, NODULE, affine=wide, body=slice(4, 56)).detections
+    assert nodule.side == "left"
+
+
+def test_a_couch_as_wide_as_the_picture_does_not_hide_the_middle():
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[10, 20, 45] = 2
+    values = np.full(SHAPE, -1000, np.int16)
+    values[:, 5:30, 8:52] = 40
+    values[:, 32:35] = 200
+    whole = Volume(values_zyx=values, stack=stack(SHAPE, AXIAL), modality="CT")
+    output = RawOutput(labels_zyx=mask, seconds={}, peak_mb=0, device="cpu")
+    found = model_findings(model(NODULE), whole, output, provenance=provenance(), tracking_uid=uid_of)
+    assert found.detections[0].side == "left"
+
+
+@pytest.mark.parametrize("columns", [128, 84])
+def test_the_sides_in_a_chest_with_both_lungs_are_those_on_which_the_nodules_lie_even_if_the_picture_cuts_it(columns):
+    chest = chest_ct(6, nodules=5, shape_zyx=(60, 96, columns), spacing_zyx_mm=(5.0, 4.0, 4.0))
+    mask = np.where(chest.truth_zyx == LABEL_NODULE, 2, (chest.truth_zyx == LABEL_LUNG).astype(np.uint8))
+    on = stack(chest.hu_zyx.shape, affine_lps(spacing_zyx_mm=chest.spacing_zyx_mm))
+    volume = Volume(values_zyx=chest.hu_zyx, stack=on, modality="CT")
+    output = RawOutput(labels_zyx=mask.astype(np.uint8), seconds={}, peak_mb=0, device="cpu")
+    found = model_findings(model(LUNG, NODULE), volume, output, provenance=provenance(), tracking_uid=uid_of)
+    assert {nodule.side for nodule in chest.nodules} == {"left", "right"}
+    assert sorted(d.side for d in found.detections) == sorted(nodule.side for nodule in chest.nodules)
+    one_sided = np.where(np.arange(columns) > columns // 2, output.labels_zyx, 0).astype(np.uint8)
+    output = RawOutput(labels_zyx=one_sided, seconds={}, peak_mb=0, device="cpu")
+    found = model_findings(model(LUNG, NODULE), volume, output, provenance=provenance(), tracking_uid=uid_of)
+    assert {d.side for d in found.detections} <= {"", "left"}, "never the other side"
 
 
 def test_an_empty_mask_is_a_result_with_what_was_looked_for():

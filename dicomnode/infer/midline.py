@@ -1,0 +1,117 @@
+"""Where a patient's middle from left to right lies, told only where the picture leaves no doubt.
+
+A wrong side is worse than none: an organ that is missing, collapsed or outside the field of view must not move
+the middle. So the middle is that of the body's outline where there is air on both sides of it; only a pair of
+structures that shows both sides by itself may stand in for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dicomnode.domain.volume import SliceStack, Volume
+
+MIDLINE_MM: Final = 5.0
+"""A lesion nearer to the midline than this has no side."""
+ORGANS_OFF_MM: Final = 25.0
+"""Structures whose middle lies further from the body's than this do not show both sides of the patient."""
+AIR_BELOW_HU: Final = -500
+PAIR_MM: Final = 180.0
+"""One lung is narrower than this from side to side; two that lie in a grown chest are not."""
+VALLEY_FRACTION: Final = 0.5
+"""Between the parts of a pair there is a place with less than this of the smaller part's greatest section."""
+COARSE_MM: Final = 4.0
+"""The outline is looked for on about every fourth millimetre."""
+SHEET: Final = np.ones((1, 3, 3), dtype=bool)
+"""What is thinner in a slice than three coarse pixels is a couch or a blanket, and no body."""
+
+
+def middle_mm(volume: Volume, organ_profile: NDArray[np.int64]) -> float | None:
+    """Return the LPS x of the patient's middle; None where it is in doubt.
+
+    Where there is air on both sides of the body, it is the body's middle, unless the middle of the structures
+    lies more than 25 mm from it. Where the picture cuts the body off, it is the middle of a pair of structures,
+    such as two lungs, that shows both sides of the patient by itself.
+
+    Parameters
+    ----------
+    organ_profile:
+        How many voxels of measured structures lie at each index along ``left_right_axis``.
+    """
+    stack = volume.stack
+    axis = left_right_axis(stack)
+    body = _body_middle(volume, axis)
+    hit = np.flatnonzero(organ_profile)
+    if not hit.size:
+        return None if body is None else _x_mm(stack, axis, body)
+    first_mm, last_mm = _x_mm(stack, axis, float(hit[0])), _x_mm(stack, axis, float(hit[-1]))
+    organs_mm = (first_mm + last_mm) / 2
+    if body is None:
+        return organs_mm if abs(last_mm - first_mm) >= PAIR_MM and _is_pair(organ_profile) else None
+    body_mm = _x_mm(stack, axis, body)
+    return body_mm if abs(organs_mm - body_mm) <= ORGANS_OFF_MM else None
+
+
+def left_right_axis(stack: SliceStack) -> int:
+    """Return the array axis that runs most from right to left."""
+    affine = stack.affine_lps_mm
+    return int(np.abs(affine[0, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax())
+
+
+def side(x_lps_mm: float, middle_mm: float | None) -> str:
+    """Return the patient's side, '' where it is in doubt: LPS x grows toward the left."""
+    if middle_mm is None or abs(x_lps_mm - middle_mm) < MIDLINE_MM:
+        return ""
+    return "left" if x_lps_mm > middle_mm else "right"
+
+
+def _x_mm(stack: SliceStack, axis: int, index: float) -> float:
+    centre = (np.array(stack.shape_zyx) - 1) / 2
+    return float(stack.to_lps_mm([index if i == axis else centre[i] for i in range(3)])[0])
+
+
+def _body_middle(volume: Volume, axis: int) -> float | None:
+    """Return the index of the body's middle: the median over the slices in which it reaches no edge."""
+    steps = _coarse_steps(volume.stack)
+    body = _body(volume, steps)
+    if body is None:
+        return None
+    hit: NDArray[np.bool_] = np.any(body, axis=3 - axis) if axis else np.any(body, axis=(1, 2))[None]
+    hit = hit[hit.any(axis=1)]
+    clear = hit[~(hit[:, 0] | hit[:, -1])]
+    if 2 * len(clear) <= len(hit):
+        return None
+    first, last = clear.argmax(axis=1), clear.shape[1] - 1 - clear[:, ::-1].argmax(axis=1)
+    return float(np.median(first + last)) / 2 * steps[axis]
+
+
+def _is_pair(profile: NDArray[np.int64]) -> bool:
+    """Whether structures lie in two parts that the picture's edges do not cut, with a valley between them."""
+    hit = np.flatnonzero(profile)
+    if hit[0] == 0 or hit[-1] == len(profile) - 1:
+        return False
+    low, between, high = np.array_split(profile[hit[0]:hit[-1] + 1], 3)
+    return bool(between.min() < VALLEY_FRACTION * min(low.max(), high.max()))
+
+
+def _coarse_steps(stack: SliceStack) -> tuple[int, int, int]:
+    row_mm, column_mm = stack.planes[0].pixel_spacing_mm
+    spacings = (stack.slice_spacing_mm, row_mm, column_mm)
+    z, y, x = (max(1, int(COARSE_MM // mm)) for mm in spacings)
+    return z, y, x
+
+
+def _body(volume: Volume, steps: tuple[int, int, int]) -> NDArray[np.bool_] | None:
+    """Return the largest thing that is no air, lungs filled and couch left out, on the coarse grid."""
+    values: NDArray[Any] = volume.values_zyx[tuple(slice(None, None, step) for step in steps)]
+    least = AIR_BELOW_HU if volume.modality == "CT" else float(values.mean())
+    solid = np.stack([ndimage.binary_fill_holes(plane) for plane in values > least])
+    numbers, count = ndimage.label(ndimage.binary_opening(solid, structure=SHEET))
+    if not count:
+        return None
+    largest = int(np.bincount(numbers.ravel())[1:].argmax()) + 1
+    return np.asarray(numbers == largest)
