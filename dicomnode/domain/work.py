@@ -34,10 +34,12 @@ class Move(StrEnum):
     BURY = "bury"  # the keeper, lease expired, budget spent
     AWAIT = "await"  # the sender: objects sent, storage commitment asked
     PROVED = "proved"  # the keeper, from N-EVENT-REPORT: all committed
-    DISPROVED = "disproved"  # the keeper, from N-EVENT-REPORT: some failed
+    DISPROVED = "disproved"  # the keeper, from N-EVENT-REPORT: some failed, and age is left
+    REJECT = "reject"  # the keeper, from N-EVENT-REPORT: some failed, and the budget of age is spent
     SUPERSEDE = "supersede"  # the keeper, in the successor's transaction
     CANCEL = "cancel"  # an operator
     REQUEUE = "requeue"  # an operator
+    RESEND = "resend"  # an operator, deliveries only: the peer lost what it took; the same bytes once more
 
 
 _BOTH: Final = frozenset({State.SCHEDULED, State.IN_PROGRESS})
@@ -55,9 +57,11 @@ TRANSITIONS: Final[Mapping[Move, tuple[frozenset[State], State]]] = MappingProxy
     Move.AWAIT: (_RUNNING, State.SCHEDULED),
     Move.PROVED: (_BOTH, State.COMPLETED),
     Move.DISPROVED: (_BOTH, State.SCHEDULED),
+    Move.REJECT: (_BOTH, State.FAILED),
     Move.SUPERSEDE: (_BOTH, State.CANCELED),
     Move.CANCEL: (_BOTH, State.CANCELED),
     Move.REQUEUE: (frozenset({State.FAILED, State.CANCELED}), State.SCHEDULED),
+    Move.RESEND: (frozenset({State.COMPLETED}), State.SCHEDULED),
 })
 """Move → (states it may start from, state it ends in). A pair that is not here cannot happen."""
 

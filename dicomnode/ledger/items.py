@@ -81,12 +81,26 @@ def unsent(c: Connection, delivery_id: int) -> int:
     return len(rows.all())
 
 
-def uncommitted(c: Connection, delivery_id: int) -> list[tuple[int, str, str]]:
-    """Return (item id, SOP Class UID, SOP Instance UID) of what was sent and is not yet committed, in order."""
+def forget_sending(c: Connection, delivery_id: int) -> None:
+    """Take all items of a delivery for unsent, as if the peer had never had them."""
+    c.execute(update(tables.delivery_items).where(_ITEM.delivery_id == delivery_id).values(
+        sent_result_id=None, status=None, sent_at=None, committed_at=None, failure_reason=None))
+
+
+def uncommitted(c: Connection, delivery_id: int, *, sent_by: datetime | None = None) -> list[tuple[int, str, str]]:
+    """Return (item id, SOP Class UID, SOP Instance UID) of what was sent and is not yet committed, in order.
+
+    Parameters
+    ----------
+    sent_by:
+        Leave out what was sent after this moment.
+    """
+    in_time = [] if sent_by is None else [_ITEM.sent_at <= sent_by]
     return [
         (row.id, row.sop_class_uid, row.sop_instance_uid)
         for row in c.execute(
             select(_ITEM.id, _RESULT.sop_class_uid, _RESULT.sop_instance_uid)
             .join(tables.results, _RESULT.id == _ITEM.sent_result_id)
-            .where(_ITEM.delivery_id == delivery_id, _ITEM.committed_at.is_(None)).order_by(_ITEM.ordinal))
+            .where(_ITEM.delivery_id == delivery_id, _ITEM.committed_at.is_(None), *in_time)
+            .order_by(_ITEM.ordinal))
     ]

@@ -84,6 +84,7 @@ _SAID: Final[Mapping[str, Callable[[Row], str]]] = MappingProxyType({
     "delivery_completed": lambda _: "the peer has everything",
     "delivery_released": lambda _: "given back at a stop, no attempt spent",
     "delivery_requeued": lambda _: "put back into the queue by an operator",
+    "delivery_to_be_resent": lambda _: "everything to be sent once more, ordered by an operator",
     "delivery_awaiting_commitment": _asked,
     "delivery_proved": lambda _: "the peer commits to everything",
     events.ITEM_SENT: _sent,

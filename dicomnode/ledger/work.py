@@ -25,8 +25,8 @@ Found: TypeAlias = "Row[*tuple[Any, ...]]"
 PAST: Final[Mapping[Move, str]] = MappingProxyType({
     Move.CLAIM: "claimed", Move.COMPLETE: "completed", Move.RETRY: "retried", Move.FAIL: "failed",
     Move.RELEASE: "released", Move.RESCUE: "rescued", Move.BURY: "buried", Move.AWAIT: "awaiting_commitment",
-    Move.PROVED: "proved", Move.DISPROVED: "disproved", Move.SUPERSEDE: "superseded", Move.CANCEL: "canceled",
-    Move.REQUEUE: "requeued",
+    Move.PROVED: "proved", Move.DISPROVED: "disproved", Move.REJECT: "rejected", Move.SUPERSEDE: "superseded",
+    Move.CANCEL: "canceled", Move.REQUEUE: "requeued", Move.RESEND: "to_be_resent",
 })
 """Move → end of its event's kind. RENEW has none: three a minute would drown the timeline, and no state changes."""
 
