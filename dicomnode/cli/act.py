@@ -39,7 +39,10 @@ def requeue(
     route: str | None,
     since: datetime | None,
 ) -> None:
-    """Put failed or canceled work back into the queue, its attempts given back."""
+    """Put failed or canceled work back into the queue, its attempts given back.
+
+    A completed delivery is sent once more, the same bytes: for a peer that lost what it took.
+    """
     from datetime import UTC
 
     from dicomnode.ledger import deliveries, jobs
@@ -59,7 +62,7 @@ def requeue(
             else:
                 queued_jobs, queued = [jobs.requeue(connection, _given(work_id), now=now)], []
     except ClaimLost as error:
-        raise click.ClickException(f"not requeued: {error}; only failed or canceled work can be") from error
+        raise click.ClickException(f"not requeued: {error}") from error
     _wake(context)
     click.echo(f"requeued {len(queued_jobs)} job(s) {queued_jobs}, {len(queued)} delivery(ies) {queued}")
 

@@ -12,6 +12,7 @@ from dicomnode.domain.work import Backoff, Claim, Move, State
 from dicomnode.ledger import commitments, events, items, tables, work
 from dicomnode.ledger.commitments import Proof, prove
 from dicomnode.ledger.items import DeliveryItem
+from dicomnode.ledger.succession import revivable, see_revivable
 
 __all__ = [
     "ClaimedDelivery", "DeliveryItem", "Proof", "await_commitment", "cancel", "claim", "complete", "fail", "mark_sent",
@@ -170,16 +171,29 @@ def cancel(c: Connection, delivery_id: int, *, now: datetime, reason: str) -> No
 
 
 def requeue(c: Connection, delivery_id: int, *, now: datetime) -> int:
-    """Try a failed or canceled delivery again with a fresh budget; raises ClaimLost where it is neither."""
-    work.order(c, work.DELIVERIES, Move.REQUEUE, delivery_id, now=now, values=_afresh(now))
+    """Try a failed or canceled delivery again with a fresh budget; send a completed one once more, the same bytes.
+
+    Raises
+    ------
+    ClaimLost
+        If it waits or runs, if a newer job took the place of its job, or if retention has deleted the files.
+    """
+    row = c.execute(select(_DELIVERY.state, _DELIVERY.job_id).where(_DELIVERY.id == delivery_id)).one_or_none()
+    if row is not None:
+        see_revivable(c, row.job_id, f"delivery {delivery_id} of job {row.job_id}")
+    if row is not None and row.state == State.COMPLETED:
+        work.order(c, work.DELIVERIES, Move.RESEND, delivery_id, now=now, values={**_afresh(now), "phase": "store"})
+        items.forget_sending(c, delivery_id)
+    else:
+        work.order(c, work.DELIVERIES, Move.REQUEUE, delivery_id, now=now, values=_afresh(now))
     return delivery_id
 
 
 def requeue_failed(
     c: Connection, *, now: datetime, peer: str | None = None, route: str | None = None, since: datetime | None = None,
 ) -> list[int]:
-    """Requeue every failed delivery, of one peer or route and failed since a time where given; return the ids."""
-    which = [_DELIVERY.state == State.FAILED]
+    """Requeue every failed delivery that may be, of one peer or route, failed since a time; return the ids."""
+    which = [_DELIVERY.state == State.FAILED, _DELIVERY.job_id.in_(select(tables.jobs.c.id).where(revivable()))]
     which += [] if peer is None else [_DELIVERY.peer == peer]
     which += [] if since is None else [_DELIVERY.changed_at >= since]
     if route is not None:

@@ -14,12 +14,12 @@ from dicomnode.domain.work import Backoff, Claim, Move, State
 from dicomnode.ledger import events, tables, work
 from dicomnode.ledger.refusals import NotInLedger
 from dicomnode.ledger.results import add_delivery, add_results, result_folders
-from dicomnode.ledger.succession import supersede
+from dicomnode.ledger.succession import next_revision, revivable, see_revivable, supersede
 from dicomnode.ledger.upsert import insert_new
 
 __all__ = [
-    "ClaimedJob", "JobRow", "cancel", "claim", "complete", "create", "exists", "fail", "get", "release", "renew",
-    "requeue", "requeue_failed", "rescue", "result_folders", "retry", "supersede",
+    "ClaimedJob", "JobRow", "cancel", "claim", "complete", "create", "exists", "fail", "get", "next_revision",
+    "release", "renew", "requeue", "requeue_failed", "rescue", "result_folders", "retry", "supersede",
 ]
 
 _JOB = tables.jobs.c
@@ -156,7 +156,14 @@ def cancel(c: Connection, job_id: int, *, now: datetime, reason: str) -> None:
 
 
 def requeue(c: Connection, job_id: int, *, now: datetime) -> int:
-    """Try a failed or canceled job again from the start; raises ClaimLost where it is neither."""
+    """Try a failed or canceled job again from the start.
+
+    Raises
+    ------
+    ClaimLost
+        If it is neither, if a newer job took its place, or if retention has deleted the study's files.
+    """
+    see_revivable(c, job_id, f"job {job_id}")
     work.order(c, work.JOBS, Move.REQUEUE, job_id, now=now, values=_afresh(now))
     return job_id
 
@@ -164,8 +171,8 @@ def requeue(c: Connection, job_id: int, *, now: datetime) -> int:
 def requeue_failed(
     c: Connection, *, now: datetime, route: str | None = None, since: datetime | None = None,
 ) -> list[int]:
-    """Requeue every failed job, of one route and failed since a time where given; return the ids."""
-    which = [_JOB.state == State.FAILED]
+    """Requeue every failed job that may be, of one route and failed since a time where given; return the ids."""
+    which = [_JOB.state == State.FAILED, revivable()]
     which += [] if route is None else [_JOB.route == route]
     which += [] if since is None else [_JOB.changed_at >= since]
     return work.order_all(c, work.JOBS, Move.REQUEUE, which, now=now, values=_afresh(now))

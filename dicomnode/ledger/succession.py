@@ -1,17 +1,24 @@
-"""A successor's transaction: what of its predecessors is unsent is canceled, what was sent is named."""
+"""A successor's transaction: what of its predecessors is unsent is canceled, what was sent is named.
+
+What a successor took the place of stays where it is: no operator's word brings it back over its successor.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, not_, or_, select
 
+from dicomnode.domain.job import ANALYSIS
 from dicomnode.domain.work import Move, State
+from dicomnode.errors import ClaimLost
 from dicomnode.ledger import tables, work
 
 REPORTS: Final = ("SR3D", "SR", "TEXT")
 """Kinds of result that a successor names as predecessor (PS3.3 C.17.2, Predecessor Documents Sequence)."""
+
+_LATER: Final = tables.jobs.alias("later")
 
 
 def supersede(c: Connection, *, study_uid: str, route: str, now: datetime, by: int | None = None) -> tuple[str, ...]:
@@ -38,6 +45,51 @@ def supersede(c: Connection, *, study_uid: str, route: str, now: datetime, by: i
     work.order_all(c, work.DELIVERIES, Move.SUPERSEDE, [theirs, deliveries.phase == "store"], now=now, text=text,
                    values={"reason": text})
     return sent
+
+
+def next_revision(c: Connection, study_uid: str, route: str) -> int:
+    """Return the revision under which a route analyses a study once more: no job of theirs has it."""
+    jobs = tables.jobs.c
+    highest = c.execute(
+        select(func.max(jobs.revision)).where(jobs.study_uid == study_uid, jobs.route == route)).scalar_one()
+    return 0 if highest is None else highest + 1
+
+
+def revivable() -> ColumnElement[bool]:
+    """Return the condition that a job has no successor, and that its study's files are still there."""
+    jobs, studies = tables.jobs.c, tables.studies.c
+    deleted = exists().where(studies.study_uid == jobs.study_uid, studies.deleted_at.is_not(None))
+    return and_(not_(exists().where(*_successors())), not_(deleted))
+
+
+def see_revivable(c: Connection, job_id: int, what: str) -> None:
+    """See that ``what``, a job or of a job, may be put back; a job that is not known is none of ours.
+
+    Raises
+    ------
+    ClaimLost
+        If a newer job took the job's place, or retention has deleted the study's files.
+    """
+    jobs, studies = tables.jobs.c, tables.studies.c
+    newer = select(func.max(_LATER.c.id)).where(*_successors()).scalar_subquery()
+    row = c.execute(
+        select(newer.label("newer"), studies.deleted_at)
+        .select_from(tables.jobs).join(tables.studies, studies.study_uid == jobs.study_uid)
+        .where(jobs.id == job_id)).one_or_none()
+    if row is not None and row.newer is not None:
+        msg = f"{what} is out of date: job {row.newer} of the same study and route took its place; requeue that one"
+        raise ClaimLost(msg)
+    if row is not None and row.deleted_at is not None:
+        msg = f"{what} lacks its files: retention deleted those of its study at {row.deleted_at:%Y-%m-%d %H:%M} UTC"
+        raise ClaimLost(f"{msg}; send the study again")
+
+
+def _successors() -> list[ColumnElement[bool]]:
+    """Return the conditions that the later job took a job's place: a later analysis, or what superseded it."""
+    jobs, event = tables.jobs.c, tables.events.c
+    superseded = jobs.id.in_(select(event.job_id).where(event.kind == f"job_{work.PAST[Move.SUPERSEDE]}"))
+    return [_LATER.c.study_uid == jobs.study_uid, _LATER.c.route == jobs.route, _LATER.c.id > jobs.id,
+            or_(_LATER.c.kind == ANALYSIS, superseded)]
 
 
 def _sent_reports() -> Select[str, str, int]:

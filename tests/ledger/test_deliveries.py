@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from dicomnode.errors import ClaimLost
-from dicomnode.ledger import census, deliveries
+from dicomnode.ledger import census, deliveries, studies
 from dicomnode.ledger.engine import Ledger
 from tests.ledger_rows import (
     BACKOFF,
@@ -184,11 +184,79 @@ def test_requeue_failed_takes_only_what_it_was_asked_for(ledger):
         assert deliveries.requeue_failed(c, now=after(9)) == sorted([ids[1][1], ids[3][1]])
 
 
-def test_a_completed_delivery_is_neither_canceled_nor_requeued(ledger):
+def delivered(ledger: Ledger) -> deliveries.ClaimedDelivery:
     delivery = a_claimed_delivery(ledger)
     send_all(ledger, delivery)
     with ledger.write() as c:
         deliveries.complete(c, delivery, now=NOW)
-    for order in (deliveries.requeue, lambda c, one, now: deliveries.cancel(c, one, now=now, reason="x")):
-        with pytest.raises(ClaimLost, match="is completed"), ledger.write() as c:
-            order(c, delivery.delivery_id, now=NOW)
+    return delivery
+
+
+def requeue(ledger: Ledger, delivery_id: int, *, now: datetime = NOW) -> None:
+    with ledger.write() as c:
+        deliveries.requeue(c, delivery_id, now=now)
+
+
+def test_a_completed_delivery_is_not_canceled(ledger):
+    delivery = delivered(ledger)
+    with pytest.raises(ClaimLost, match="is completed"), ledger.write() as c:
+        deliveries.cancel(c, delivery.delivery_id, now=NOW, reason="x")
+
+
+def test_a_completed_delivery_that_is_requeued_sends_the_same_bytes_once_more(ledger):
+    first = delivered(ledger)
+    requeue(ledger, first.delivery_id, now=after(500))
+    found = row(ledger, first.delivery_id)
+    assert (found["state"], found["phase"], found["sent"], found["attempt"]) == ("scheduled", "store", 0, 0)
+    again = claim_delivery(ledger, now=after(500))
+    assert again.created_at == after(500)
+    assert again.items == first.items
+    assert send_all(ledger, again, now=after(501)) == ["2.25.1", "2.25.2"]
+    with ledger.read() as c:
+        told = [one["text"] for one in census.story(c, STUDY) if one["kind"] == "delivery_to_be_resent"]
+    assert told == ["delivery 1 to pacs: everything to be sent once more, ordered by an operator"]
+
+
+def test_an_answer_to_the_first_sending_proves_nothing_of_the_second(ledger):
+    delivery = a_claimed_delivery(ledger)
+    send_all(ledger, delivery)
+    with ledger.write() as c:
+        deliveries.await_commitment(c, delivery, transaction_uid="2.25.7", now=after(1), run_after=after(300))
+        deliveries.prove(c, "2.25.7", {"2.25.1", "2.25.2"}, {}, now=after(2))
+    requeue(ledger, delivery.delivery_id, now=after(500))
+    again = claim_delivery(ledger, now=after(500))
+    send_all(ledger, again, now=after(501))
+    with ledger.write() as c:
+        assert deliveries.prove(c, "2.25.7", {"2.25.1", "2.25.2"}, {}, now=after(502)) is deliveries.Proof.PARTIAL
+    found = row(ledger, delivery.delivery_id)
+    assert (found["state"], found["committed"]) == ("in_progress", 0)
+
+
+def test_a_delivery_that_waits_is_not_requeued(ledger):
+    delivery = delivered(ledger)
+    requeue(ledger, delivery.delivery_id)
+    with pytest.raises(ClaimLost, match="delivery 1 is scheduled"):
+        requeue(ledger, delivery.delivery_id)
+    with pytest.raises(ClaimLost, match="delivery 404 is not in the ledger"):
+        requeue(ledger, 404)
+
+
+def test_results_that_newer_ones_replaced_are_not_sent_again(ledger):
+    jobs_done(ledger, ("pacs", "viewer"))
+    for peer in ("pacs", "viewer"):
+        delivery = claim_delivery(ledger, peers=(peer,))
+        with ledger.write() as c:
+            deliveries.fail(c, delivery, now=NOW, reason="PeerRefused: x")
+    newer = a_job(ledger, snapshot=a_snapshot(route="r0", uids=("1.2.3.1.2",)))
+    with pytest.raises(ClaimLost, match=rf"delivery 1 of job 1 is out of date: job {newer} of the same study"):
+        requeue(ledger, 1)
+    with ledger.write() as c:
+        assert deliveries.requeue_failed(c, now=NOW) == []
+
+
+def test_results_that_retention_deleted_are_not_promised_again(ledger):
+    delivery = delivered(ledger)
+    with ledger.write() as c:
+        assert studies.forget_files(c, STUDY, now=after(100))
+    with pytest.raises(ClaimLost, match=r"lacks its files: retention deleted .* at 2026-11-22 12:01 UTC"):
+        requeue(ledger, delivery.delivery_id)

@@ -115,3 +115,55 @@ def test_a_sent_notice_is_named_by_the_success_that_follows(ledger):
     delivery = claim_delivery(ledger)
     send_all(ledger, delivery)
     assert supersede(ledger) == (f"{SR_CLASS}:2.25.50",)
+
+
+def requeue(ledger: Ledger, job_id: int) -> None:
+    with ledger.write() as c:
+        jobs.requeue(c, job_id, now=after(10))
+
+
+def test_a_job_that_a_newer_one_superseded_is_not_brought_back_over_it(ledger):
+    a_closed_study(ledger)
+    old = a_job(ledger)
+    supersede(ledger)
+    newer = a_job(ledger, snapshot=a_snapshot(uids=("1.2.3.1.2",)))
+    with pytest.raises(ClaimLost, match=f"job {old} is out of date: job {newer} of the same study and route took its"):
+        requeue(ledger, old)
+    assert states(ledger)[0] == ["canceled", "scheduled"]
+
+
+def test_of_all_that_failed_only_the_newest_of_a_route_and_study_is_requeued(ledger):
+    a_closed_study(ledger)
+    for uid in ("1.2.3.1.1", "1.2.3.1.2"):
+        a_job(ledger, snapshot=a_snapshot(uids=(uid,)))
+        with ledger.write() as c:
+            jobs.fail(c, jobs.claim(c, now=NOW, lease_s=60, owner="w", digests=DIGESTS), now=NOW, reason="x")
+    with ledger.write() as c:
+        assert jobs.requeue_failed(c, now=after(10)) == [2]
+
+
+def test_a_job_that_a_notice_superseded_is_not_requeued_and_one_whose_failure_it_reports_is(ledger):
+    a_closed_study(ledger)
+    old = a_job(ledger)
+    supersede(ledger)
+    failed = a_job(ledger, snapshot=a_snapshot(route="brain"))
+    with ledger.write() as c:
+        jobs.fail(c, jobs.claim(c, now=NOW, lease_s=60, owner="w", digests=DIGESTS), now=NOW, reason="ModelFailed: x")
+    for route in ("chest", "brain"):
+        a_job(ledger, kind="notice", snapshot=a_snapshot(route=route, models=(), reason="MissingSlices", text="gap"))
+    with pytest.raises(ClaimLost, match="out of date"):
+        requeue(ledger, old)
+    requeue(ledger, failed)
+    assert states(ledger)[0] == ["canceled", "scheduled", "scheduled", "scheduled"]
+
+
+def test_the_next_revision_is_one_that_no_job_of_the_route_and_study_has(ledger):
+    a_closed_study(ledger)
+    a_closed_study(ledger, study="1.2.4")
+    with ledger.read() as c:
+        assert jobs.next_revision(c, STUDY, "chest") == 0
+    made = ((0, "chest", STUDY), (3, "chest", STUDY), (7, "brain", STUDY), (9, "chest", "1.2.4"))
+    for revision, route, study in made:
+        a_job(ledger, revision=revision, snapshot=a_snapshot(route=route), study=study)
+    with ledger.read() as c:
+        assert jobs.next_revision(c, STUDY, "chest") == 4

@@ -209,7 +209,9 @@ class WorkMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def requeue(self, data: st.DataObject) -> None:
         job_id = self.any_job(data)
-        if self.with_order(job_id, {State.FAILED, State.CANCELED}, lambda c: jobs.requeue(c, job_id, now=self.now)):
+        newest = job_id == max(self.jobs)  # all are of one study and route: a later one takes an earlier one's place
+        allowed = {State.FAILED, State.CANCELED} if newest else set()
+        if self.with_order(job_id, allowed, lambda c: jobs.requeue(c, job_id, now=self.now)):
             expected = self.jobs[job_id]
             expected.end(State.SCHEDULED, "job_requeued")
             expected.attempt, expected.run_after = 0, self.now
