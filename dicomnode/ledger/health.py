@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from dicomnode.domain.work import State
-from dicomnode.errors import DicomNodeError, UnusableInput
 from dicomnode.ledger import events, tables, work
+from dicomnode.ledger.reasons import about_the_input
 
 STUCK_AFTER: Final = timedelta(minutes=5)
 """Work that was made this long ago and still waits shows as stuck."""
@@ -61,13 +61,7 @@ def _states(c: Connection, queue: work.Queue) -> dict[str, int]:
 
 def _refused_inputs(c: Connection) -> int:
     """Count the failed jobs whose reason (``ErrorClass: sentence``) is the study itself."""
-    names = [one.__name__ for one in _kinds(UnusableInput)]
-    about = or_(*(_JOB.reason.startswith(f"{name}:", autoescape=True) for name in names))
-    return _count(c, select(func.count()).where(_JOB.state == State.FAILED, about))
-
-
-def _kinds(error: type[DicomNodeError]) -> list[type[DicomNodeError]]:
-    return [error, *(one for below in error.__subclasses__() for one in _kinds(below))]
+    return _count(c, select(func.count()).where(_JOB.state == State.FAILED, about_the_input()))
 
 
 def _oldest(c: Connection, queue: work.Queue, now: datetime) -> float | None:

@@ -9,9 +9,10 @@ from typing import Final
 
 from sqlalchemy import Connection, Select, and_, exists, func, not_, or_, select, update
 
-from dicomnode.domain.job import ANALYSIS
+from dicomnode.domain.job import ANALYSIS, NOTICE
 from dicomnode.domain.work import State
 from dicomnode.ledger import events, tables
+from dicomnode.ledger.reasons import about_the_input
 
 STORE_ITSELF: Final = "."
 """The parent of a path without a folder: nothing that deletes may ever be told this."""
@@ -47,7 +48,8 @@ def finished_studies(c: Connection, *, before: datetime) -> list[FinishedStudy]:
     Notes
     -----
     Failed work holds its study: an operator may requeue it. It holds no longer once a later analysis of
-    the same route has taken its place.
+    the same route has taken its place. A failed job holds nothing either where the study itself was the
+    cause, or where a later notice of its route, completed, has said that nothing was analysed.
     """
     found = [
         FinishedStudy(
@@ -62,13 +64,13 @@ def finished_studies(c: Connection, *, before: datetime) -> list[FinishedStudy]:
 
 def _finished() -> Select[tuple[str, int, int, datetime, datetime, datetime, str]]:
     later = tables.jobs.alias("later")
-    replaced = exists().where(
-        later.c.study_uid == _JOB.study_uid, later.c.route == _JOB.route, later.c.kind == ANALYSIS,
-        later.c.id > _JOB.id)
+    same_route = (later.c.study_uid == _JOB.study_uid, later.c.route == _JOB.route, later.c.id > _JOB.id)
+    replaced = exists().where(*same_route, later.c.kind == ANALYSIS)
+    reported = exists().where(*same_route, later.c.kind == NOTICE, later.c.state == State.COMPLETED)
     under_way = (State.SCHEDULED, State.IN_PROGRESS)
+    unsettled = and_(_JOB.state == State.FAILED, not_(replaced), not_(reported), not_(about_the_input()))
     job_holds = exists().where(
-        _JOB.study_uid == _STUDY.study_uid,
-        or_(_JOB.state.in_(under_way), and_(_JOB.state == State.FAILED, not_(replaced))))
+        _JOB.study_uid == _STUDY.study_uid, or_(_JOB.state.in_(under_way), unsettled))
     delivery_holds = exists().where(
         _DELIVERY.study_uid == _STUDY.study_uid, _JOB.id == _DELIVERY.job_id,
         or_(_DELIVERY.state.in_(under_way), and_(_DELIVERY.state == State.FAILED, not_(replaced))))

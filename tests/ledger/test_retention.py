@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from dicomnode.domain.job import NewDelivery
+from dicomnode.errors import ClaimLost
 from dicomnode.ledger import census, deliveries, jobs, studies
 from dicomnode.ledger.engine import Ledger
 from tests.ledger_rows import (
@@ -15,6 +17,7 @@ from tests.ledger_rows import (
     a_claimed_delivery,
     a_closed_study,
     a_job,
+    a_result,
     a_snapshot,
     after,
     an_instance,
@@ -113,7 +116,52 @@ def test_failed_work_whose_place_a_later_analysis_took_holds_nothing(ledger, wha
     assert finished(ledger) == [STUDY]
 
 
-def test_a_notice_does_not_take_the_place_of_a_failed_analysis(ledger):
+def a_failed_analysis(ledger: Ledger, reason: str) -> int:
+    a_closed_study(ledger)
+    job_id = a_job(ledger)
+    with ledger.write() as c:
+        jobs.fail(c, jobs.claim(c, now=NOW, lease_s=60, owner="w", digests=DIGESTS), now=NOW, reason=reason)
+    return job_id
+
+
+def a_completed_notice(ledger: Ledger, reason: str) -> None:
+    a_job(ledger, kind="notice", snapshot=a_snapshot(models=(), reason=reason, text="x"))
+    notice = claim_job(ledger)
+    with ledger.write() as c:
+        jobs.complete(c, notice, results=[a_result(50, "TEXT", "notice")], now=NOW, data={},
+                      deliveries=[NewDelivery(peer="pacs", items=[["2.25.50"]])])
+
+
+@pytest.mark.parametrize(("reason", "held"), [
+    ("MissingSlices: a gap of 7 mm", False), ("OutsideIntendedUse: 4 years", False), ("UnusableInput: x", False),
+    ("ModelFailed: x", True), ("MissingSlicesOrWorse: x", True), ("the worker said MissingSlices: x", True),
+])
+def test_a_study_that_itself_was_the_cause_is_held_by_no_failure(ledger, reason, held):
+    a_failed_analysis(ledger, reason)
+    assert finished(ledger) == ([STUDY] if held is False else [])
+
+
+def test_a_failure_that_a_notice_reported_holds_nothing_once_the_notice_is_delivered(ledger):
+    a_failed_analysis(ledger, "ModelFailed: x")
+    a_completed_notice(ledger, "ModelFailed")
+    assert finished(ledger) == []
+    delivery = claim_delivery(ledger)
+    send_all(ledger, delivery)
+    with ledger.write() as c:
+        deliveries.complete(c, delivery, now=NOW)
+    assert finished(ledger) == [STUDY]
+
+
+def test_what_retention_deleted_is_requeued_neither_by_name_nor_with_all_that_failed(ledger):
+    job_id = a_failed_analysis(ledger, "MissingSlices: a gap of 7 mm")
+    assert forget(ledger)
+    with pytest.raises(ClaimLost, match=f"job {job_id} lacks its files: .*send the study again"), ledger.write() as c:
+        jobs.requeue(c, job_id, now=after(200))
+    with ledger.write() as c:
+        assert jobs.requeue_failed(c, now=after(200)) == []
+
+
+def test_a_canceled_notice_does_not_take_the_place_of_a_failed_analysis(ledger):
     a_closed_study(ledger)
     a_job(ledger)
     with ledger.write() as c:

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
+from dicomnode.domain.reason import is_about_the_input
 from dicomnode.ledger import deliveries
-from dicomnode.run.overdue import is_about_the_input
 from dicomnode.run.state import Health, look
 
 ROLES = ("receiver", "keeper", "worker", "sender")
