@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from dicomnode import logs
+from dicomnode import __version__, logs
 from dicomnode.domain.job import UID_NAMESPACE, fingerprint
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import NodeConfig, Route
@@ -26,7 +26,8 @@ def process_folder(
 ) -> tuple[Analysis, list[Path]]:
     """Analyse the one study below ``folder`` and write the objects to ``out``.
 
-    The UIDs follow from the images and the model alone: the same folder gives the same UIDs.
+    The UIDs follow from all that the objects are made of, headers included: the same folder gives the same
+    UIDs, and images of which one attribute was corrected give others.
 
     Raises
     ------
@@ -44,18 +45,22 @@ def process_folder(
         Task(model=model, paths={s.role: [paths[u] for u in s.sop_instance_uids] for s in b.series})
         for b in outcome.bindings
     ]
-    used = [u for b in outcome.bindings for s in b.series for u in s.sop_instance_uids]
-    identity = Identity(
-        node_id=UID_NAMESPACE,
-        job_key=f"process|{model.digest}|{model.file_digest}|{fingerprint(used)}",
-        language=config.worker.language,
-    )
+    used = {u for b in outcome.bindings for s in b.series for u in s.sop_instance_uids}
+    inputs = [i for s in record.series for i in s.instances if i.sop_instance_uid in used]
+    identity = identity_of(model, inputs, language=config.worker.language)
     pool = Pool(config.node.models_dir, device=device or config.worker.device, threads=config.worker.threads, warm=1)
     try:
         analysis = analyse(tasks, pool, identity, clock=utc_now)
     finally:
         pool.close()
     return analysis, _write(analysis, out)
+
+
+def identity_of(model: ModelFile, inputs: Sequence[InstanceRecord], *, language: str) -> Identity:
+    """Name what ``process`` computes by the content of its inputs, the model, the node's version and the language."""
+    contents = fingerprint(instance.content_digest for instance in inputs)
+    job_key = f"process|{model.digest}|{model.file_digest}|{contents}|{__version__}|{language}"
+    return Identity(node_id=UID_NAMESPACE, job_key=job_key, language=language)
 
 
 def study_of(folder: Path) -> tuple[StudyRecord, dict[str, Path]]:

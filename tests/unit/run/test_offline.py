@@ -1,0 +1,48 @@
+"""The identity of what `process` makes: the same for the same content, another for any other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicomnode.domain.model import InputRole, ModelFile
+from dicomnode.domain.study import InstanceRecord
+from dicomnode.run import offline
+from dicomnode.run.offline import identity_of, study_of
+from tests.builders import ct_series, write_series
+
+MODEL = ModelFile(name="m", task="segmentation", bundle="b", digest="sha256:" + "0" * 64, intended_use="test",
+                  inputs=(InputRole(role="ct"),), labels=(), file_digest="1")
+
+
+def inputs(folder: Path, **attributes: object) -> list[InstanceRecord]:
+    folder.mkdir()
+    write_series(folder, ct_series(np.zeros((3, 8, 6)), **attributes))
+    record, _paths = study_of(folder)
+    return [instance for series in record.series for instance in series.instances]
+
+
+def test_the_same_images_have_one_identity_in_whatever_order_they_come(tmp_path):
+    images = inputs(tmp_path / "a", PatientID="ONE")
+    same = inputs(tmp_path / "b", PatientID="ONE")
+    assert identity_of(MODEL, images, language="en") == identity_of(MODEL, same[::-1], language="en")
+
+
+@pytest.mark.parametrize("corrected", [{"PatientID": "TWO"}, {"PatientName": "Other"}, {"RescaleIntercept": "-1000"}])
+def test_images_of_the_same_uids_with_another_content_have_another_identity(tmp_path, corrected):
+    images = inputs(tmp_path / "a", PatientID="ONE")
+    others = inputs(tmp_path / "b", **{"PatientID": "ONE", **corrected})
+    assert [i.sop_instance_uid for i in images] == [i.sop_instance_uid for i in others]
+    assert identity_of(MODEL, images, language="en") != identity_of(MODEL, others, language="en")
+
+
+def test_language_model_and_version_of_the_node_belong_to_the_identity(tmp_path, monkeypatch):
+    images = inputs(tmp_path / "a")
+    keys = {identity_of(MODEL, images, language=language).job_key for language in ("en", "zh")}
+    keys |= {identity_of(replace(MODEL, file_digest="2"), images, language="en").job_key}
+    monkeypatch.setattr(offline, "__version__", "0.0.0")
+    keys |= {identity_of(MODEL, images, language="en").job_key}
+    assert len(keys) == 4
