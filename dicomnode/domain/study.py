@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,15 @@ INDEXED_KEYWORDS: Final = (
 
 Attributes = Mapping[str, tuple[str, ...]]
 """Keyword → values as decoded text, one entry per value; an absent or empty attribute has no key."""
+
+
+def finite(text: str) -> float | None:
+    """Return what a Decimal or Integer String says, None for anything else, infinity and not-a-number included."""
+    try:
+        value = float(text) if text.isascii() else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +79,8 @@ class InstanceRecord:
         return "\\".join(self.attributes.get(keyword, ()))
 
     def number(self, keyword: str) -> float | None:
-        """Return the first value of an attribute as a number, None if absent or not a number."""
-        try:
-            return float(self.attributes[keyword][0])
-        except (KeyError, ValueError):
-            return None
+        """Return the first value of an attribute as a finite number, None if absent or anything else."""
+        return finite(next(iter(self.attributes.get(keyword, ())), ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from dicomnode.domain.dicom import (
     MODEL_NAME,
     MR_IMAGE_STORAGE,
 )
-from dicomnode.domain.study import InstanceRecord, SeriesRecord
+from dicomnode.domain.study import InstanceRecord, SeriesRecord, finite
 
 IMAGE_CLASSES: Final = frozenset({
     CT_IMAGE_STORAGE, ENHANCED_CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, ENHANCED_MR_IMAGE_STORAGE,
@@ -36,6 +36,10 @@ UNSPOKEN: Final = frozenset({
     "SeriesDescription", "ProtocolName", "StudyDate", "StudyTime",
 })
 """Attributes whose values never appear in a reason: they may name a patient."""
+FARTHEST_MM: Final = 1e9
+"""No place in a patient, and no spacing, is further: what says so is no number to reckon with."""
+MOST_FRAMES: Final = 2**31 - 1
+"""The largest Integer String (PS3.5 Table 6.2-1)."""
 AXES: Final = ("sagittal", "coronal", "axial")
 
 When = Mapping[str, tuple[str, ...]]
@@ -97,7 +101,7 @@ def slice_images(series: SeriesRecord, declared: When) -> tuple[tuple[InstanceRe
 
 def slice_count(images: tuple[InstanceRecord, ...]) -> int:
     """Return the number of planes: frames of multi-frame images count each."""
-    return sum(max(1, int(image.number("NumberOfFrames") or 1)) for image in images)
+    return sum(min(max(1, int(image.number("NumberOfFrames") or 1)), MOST_FRAMES) for image in images)
 
 
 def orientation(image: InstanceRecord) -> str:
@@ -152,11 +156,13 @@ def _normal(image: InstanceRecord) -> np.ndarray | None:
 
 
 def _numbers(instance: InstanceRecord, keyword: str, count: int) -> tuple[float, ...] | None:
-    try:
-        values = tuple(float(text) for text in instance.attributes.get(keyword, ()))
-    except ValueError:
-        return None
-    return values if len(values) == count else None
+    values = tuple(value for text in instance.attributes.get(keyword, ()) if (value := _in_reach(text)) is not None)
+    return values if len(values) == count == len(instance.attributes.get(keyword, ())) else None
+
+
+def _in_reach(text: str) -> float | None:
+    value = finite(text)
+    return value if value is not None and abs(value) <= FARTHEST_MM else None
 
 
 def _upper(values: tuple[str, ...]) -> set[str]:

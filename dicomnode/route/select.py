@@ -28,6 +28,7 @@ ROUNDING_MM: Final = 0.05
 """What a spacing may exceed a limit for being written with few digits."""
 YEARS_PER_UNIT: Final = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 """Units of an Age String (PS3.5 Table 6.2-1, AS)."""
+AGE_CHARS: Final = 4
 DATE_CHARS: Final = 8
 OLDEST_SAID_YEARS: Final = 89
 """Ages above it count as identifying (45 CFR 164.514(b)(2)(i)(C))."""
@@ -96,7 +97,7 @@ def age_years(image: InstanceRecord) -> float | None:
 
 def _age_string(image: InstanceRecord) -> float | None:
     text = image.text("PatientAge")
-    if len(text) > 1 and text[:-1].isdigit() and text[-1] in YEARS_PER_UNIT:
+    if text.isascii() and len(text) <= AGE_CHARS and text[:-1].isdecimal() and text[-1] in YEARS_PER_UNIT:
         return int(text[:-1]) * YEARS_PER_UNIT[text[-1]]
     return None
 
