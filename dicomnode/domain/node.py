@@ -235,6 +235,9 @@ class NodeConfig:
         return self.node.database_url or f"sqlite:///{self.node.data_dir / 'dicomnode.sqlite'}"
 
     def quiet_s(self, peer_ae_titles: frozenset[str]) -> float:
-        """Return the longest quiet period among the peers that fed a study."""
-        own = [p.quiet_s for p in self.peers.values() if p.ae_title in peer_ae_titles and p.quiet_s is not None]
-        return max(own, default=self.completion.quiet_s)
+        """Return the longest quiet period among the peers that fed a study; who has none of its own has the default."""
+        fed = [peer for peer in self.peers.values() if peer.ae_title in peer_ae_titles]
+        periods = [self.completion.quiet_s if peer.quiet_s is None else peer.quiet_s for peer in fed]
+        if peer_ae_titles - {peer.ae_title for peer in fed}:
+            periods.append(self.completion.quiet_s)
+        return max(periods, default=self.completion.quiet_s)
