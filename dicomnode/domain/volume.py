@@ -7,6 +7,7 @@ z toward the head. A voxel index names the voxel's centre.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -60,18 +61,22 @@ class SlicePlane:
     thickness_mm: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse cosines that are no orthonormal pair, and spacing that is not positive."""
+        """Refuse cosines that are no orthonormal pair, spacing that is not positive, and what is not finite."""
         for name in ("position_lps_mm", "row_lps", "column_lps"):
             object.__setattr__(self, name, _vector(getattr(self, name)))
         if self.position_lps_mm.shape != (3,) or not np.isfinite(self.position_lps_mm).all():
             msg = f"position_lps_mm = {self.position_lps_mm}: allowed are three finite numbers"
             raise ValueError(msg)
         lengths = abs(np.linalg.norm(self.row_lps) - 1), abs(np.linalg.norm(self.column_lps) - 1)
-        if max(float(lengths[0]), float(lengths[1]), abs(float(self.row_lps @ self.column_lps))) > ORTHOGONAL_TOLERANCE:
+        off = np.array([*lengths, abs(self.row_lps @ self.column_lps)])
+        if not (off <= ORTHOGONAL_TOLERANCE).all():
             msg = f"direction cosines {self.row_lps}, {self.column_lps} are not orthonormal (PS3.3 C.7.6.2.1.1)"
             raise ValueError(msg)
-        if not min(self.pixel_spacing_mm) > 0:
-            msg = f"pixel_spacing_mm = {self.pixel_spacing_mm}: allowed are values above 0"
+        if not all(math.isfinite(value) and value > 0 for value in self.pixel_spacing_mm):
+            msg = f"pixel_spacing_mm = {self.pixel_spacing_mm}: allowed are finite values above 0"
+            raise ValueError(msg)
+        if not (math.isfinite(self.thickness_mm) and self.thickness_mm >= 0):
+            msg = f"thickness_mm = {self.thickness_mm}: allowed are finite values, 0 if absent"
             raise ValueError(msg)
 
     @property

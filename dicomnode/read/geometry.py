@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -76,17 +77,22 @@ def _plane(header: Dataset, frame: int) -> SlicePlane:
         _wanted(header, frame, keyword, count)
         for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2))
     )
-    thickness = frame_numbers(header, frame, "SliceThickness")
     try:
         return SlicePlane(
             position_lps_mm=np.array(position), row_lps=np.array(cosines[:3]), column_lps=np.array(cosines[3:]),
-            pixel_spacing_mm=(spacing[0], spacing[1]), thickness_mm=thickness[0] if thickness else 0.0, frame=frame,
+            pixel_spacing_mm=(spacing[0], spacing[1]), thickness_mm=_thickness_mm(header, frame), frame=frame,
             instance=InstanceRef(sop_class_uid=_text(header, "SOPClassUID"),
                                  sop_instance_uid=_text(header, "SOPInstanceUID")),
         )
     except ValueError as error:
         msg = f"SOP Instance {_text(header, 'SOPInstanceUID')}: {error}"
         raise MissingGeometry(msg) from error
+
+
+def _thickness_mm(header: Dataset, frame: int) -> float:
+    """Return Slice Thickness; 0, which stands for absent, for what is no thickness."""
+    value = next(iter(frame_numbers(header, frame, "SliceThickness")), 0.0)
+    return value if math.isfinite(value) and value > 0 else 0.0
 
 
 def _wanted(header: Dataset, frame: int, keyword: str, count: int) -> tuple[float, ...]:

@@ -25,13 +25,16 @@ def preflight(stack: SliceStack, limits: SpacingLimits) -> None:
     ------
     UnusableInput
         ``GantryTilt``, ``MissingSlices``, ``IrregularSpacing``, or ``OutsideIntendedUse`` for even spacing
-        outside ``limits``; ``MissingGeometry`` without a frame of reference. Distances are along the normal;
-        slices count from 1 along it.
+        outside ``limits``; ``MissingGeometry`` without a frame of reference, and for a single slice without
+        Slice Thickness, which has no volume. Distances are along the normal; slices count from 1 along it.
     """
     if len(stack.planes) > 1:
         _refuse_holes(stack, limits.uneven)
         _refuse_tilt(stack, limits.tilt_deg)
         _refuse_bends(stack, limits.uneven)
+    elif not stack.planes[0].thickness_mm:
+        msg = "a single slice without Slice Thickness (0018,0050) has no volume; send the series it belongs to"
+        raise MissingGeometry(msg)
     _refuse_spacing(stack, limits)
     if not stack.frame_of_reference_uid:
         msg = "FrameOfReferenceUID is absent: no result can be placed on these images (PS3.3 C.7.4.1)"

@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from dicomnode.domain.model import SpacingLimits
 from dicomnode.errors import (
@@ -117,6 +121,33 @@ def test_one_slice_is_a_stack():
     stack = planes_of(ct_series(HU[:1]))
     preflight(stack, STRICT)
     assert stack.slice_spacing_mm == 2.0
+
+
+@pytest.mark.parametrize("thickness", [None, "0", "nan", "inf", "-2"])
+def test_one_slice_without_a_thickness_has_no_volume_and_is_refused(thickness):
+    (image,) = ct_series(HU[:1])
+    _as_written(image, "SliceThickness", thickness)
+    with pytest.raises(MissingGeometry, match="a single slice without Slice Thickness"):
+        preflight(planes_of([image]), STRICT)
+
+
+@pytest.mark.parametrize("spacing", ["1.0\\nan", "nan\\1.0", "1.0\\inf", "0\\1"])
+def test_a_pixel_spacing_that_is_no_length_is_refused(spacing):
+    series = ct_series(HU)
+    for image in series:
+        _as_written(image, "PixelSpacing", spacing)
+    with pytest.raises(MissingGeometry, match=r"PixelSpacing|pixel_spacing_mm"):
+        planes_of(series)
+
+
+def _as_written(image: Dataset, keyword: str, text: str | None) -> None:
+    """Put an attribute's bytes as a file could hold them, legal or not; None takes it out."""
+    tag = tag_for_keyword(keyword)
+    if text is None:
+        del image[tag]
+    else:
+        raw = text.encode()
+        image[tag] = RawDataElement(Tag(tag), "DS", len(raw), raw, 0, is_implicit_VR=False, is_little_endian=True)
 
 
 @pytest.mark.parametrize(("keyword", "value", "error"), [
