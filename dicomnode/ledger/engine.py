@@ -21,6 +21,8 @@ POSTGRESQL_OPTIONS: Final = "-c timezone=UTC -c statement_timeout=60s -c idle_in
 OLDEST_SQLITE: Final = (3, 35, 0)
 """The first with RETURNING."""
 
+SQLITE_PREFIX: Final = "sqlite:///"
+"""What follows it is a path as it is written, ``?``, ``#`` and ``%`` included."""
 UNDEFINED_TABLE: Final = "42P01"
 """PostgreSQL's code; SQLite says it in words only."""
 
@@ -162,6 +164,8 @@ def _not_migrated(error: exc.SQLAlchemyError) -> bool:
 
 
 def _checked(url: str) -> URL:
+    if url.startswith(SQLITE_PREFIX) and url.removeprefix(SQLITE_PREFIX) not in {"", ":memory:"}:
+        return URL.create("sqlite+pysqlite", database=url.removeprefix(SQLITE_PREFIX))
     try:
         parsed = make_url(url)
     except exc.ArgumentError as error:
