@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from dicomnode.domain.dicom import (
+    CHARACTER_SETS,
     CT_IMAGE_STORAGE,
     ENHANCED_CT_IMAGE_STORAGE,
     ENHANCED_MR_IMAGE_STORAGE,
@@ -26,6 +28,13 @@ SOP_CLASS_NAMES: Final = {
     "EnhancedMRImageStorage": ENHANCED_MR_IMAGE_STORAGE,
 }
 """The SOP classes that a configuration may name by word (PS3.6 Table A-1); any other by its UID."""
+
+
+HOST_NAME: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+                              r"(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?")
+"""Labels of letters, digits and hyphens joined by dots (RFC 1123 2.1); underscores, which containers use, too."""
+LOOKS_LIKE_IPV4: Final = re.compile(r"[0-9.]+")
+"""A name of digits and dots alone is an IP address with a mistake."""
 
 
 def near(word: str, known: tuple[str, ...]) -> str:
@@ -71,10 +80,31 @@ def _network(text: str) -> str:
     return text
 
 
+def _charset(text: str) -> str:
+    if text and text not in CHARACTER_SETS:
+        hint = near(text, CHARACTER_SETS)
+        msg = f'allowed are "" and the Defined Terms of PS3.3 C.12.1.1.2, such as "ISO_IR 192" and "GB18030"{hint}'
+        raise ValueError(msg)
+    return text
+
+
+def _bind(text: str) -> str:
+    try:
+        ip_address(text)
+    except ValueError:
+        if not HOST_NAME.fullmatch(text) or LOOKS_LIKE_IPV4.fullmatch(text):
+            msg = 'allowed are an IP address, such as "0.0.0.0", or a host name'
+            raise ValueError(msg) from None
+    return text
+
+
 Count = Annotated[int, Field(gt=0)]
+Processes = Annotated[int, Field(gt=0, le=64)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AmountOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+"""At least one second: a lease or a repetition that is shorter does nothing but ask the database."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ListenPort = Annotated[int, Field(ge=0, le=HIGHEST_PORT)]
@@ -83,6 +113,8 @@ Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Names = Annotated[list[Name], BeforeValidator(_as_list)]
 AeTitle = Annotated[str, AfterValidator(ae_title)]
+Bind = Annotated[str, AfterValidator(_bind)]
+Charset = Annotated[str, AfterValidator(_charset)]
 Network = Annotated[str, AfterValidator(_network)]
 SopClass = Annotated[str, AfterValidator(_sop_class)]
 Keyword = Annotated[str, AfterValidator(_keyword)]

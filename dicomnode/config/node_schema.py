@@ -14,6 +14,8 @@ from dicomnode.config.kinds import (
     AeTitle,
     Amount,
     AmountOrZero,
+    Bind,
+    Charset,
     Count,
     CountOrZero,
     ListenPort,
@@ -21,6 +23,8 @@ from dicomnode.config.kinds import (
     Names,
     Network,
     PeerPort,
+    Processes,
+    Seconds,
     SopClass,
     Text,
     When,
@@ -34,7 +38,7 @@ class NodeTable(TypedDict, total=False):
     """``[node]``."""
 
     ae_title: AeTitle
-    bind: Text
+    bind: Bind
     port: ListenPort
     data_dir: Text
     models_dir: Text
@@ -47,7 +51,7 @@ class ReceiveTable(TypedDict, total=False):
     """``[receive]``."""
 
     unknown_peers: Literal["refuse", "accept"]
-    processes: Count
+    processes: Processes
     max_associations: Count
     max_associations_per_peer: Count
     min_free_gb: AmountOrZero
@@ -67,10 +71,10 @@ class CompletionTable(TypedDict, total=False):
 class WorkerTable(TypedDict, total=False):
     """``[worker]``."""
 
-    processes: Count
+    processes: Processes
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$")]
     threads: CountOrZero
-    lease_s: Amount
+    lease_s: Seconds
     attempts: Count
     backoff_s: Amount
     backoff_max_s: Amount
@@ -81,19 +85,19 @@ class WorkerTable(TypedDict, total=False):
 class DeliveryTable(TypedDict, total=False):
     """``[delivery]``."""
 
-    processes: Count
-    max_age_h: Amount
+    processes: Processes
+    max_age_h: Annotated[float, Field(gt=0, le=8760, allow_inf_nan=False)]
     backoff_s: Amount
     backoff_max_s: Amount
     timeout_s: Amount
-    lease_s: Amount
-    commit_ask_again_s: Amount
+    lease_s: Seconds
+    commit_ask_again_s: Seconds
 
 
 class RetentionTable(TypedDict, total=False):
     """``[retention]``."""
 
-    keep_days: AmountOrZero
+    keep_days: Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)]
     free_gb_wanted: AmountOrZero
 
 
@@ -101,7 +105,7 @@ class WebTable(TypedDict, total=False):
     """``[web]``."""
 
     enabled: bool
-    bind: Text
+    bind: Bind
     port: ListenPort
 
 
@@ -118,9 +122,9 @@ class PeerTable(TypedDict, total=False):
     host: Text
     port: PeerPort
     addresses: list[Network]
-    takes: list[Literal["SEG", "SR3D", "SR", "TEXT", "SC"]]
+    takes: Annotated[list[Literal["SEG", "SR3D", "SR", "TEXT", "SC"]], Field(min_length=1)]
     quiet_s: Amount
-    charset_fallback: str
+    charset_fallback: Charset
     storage_commitment: bool
 
 

@@ -12,12 +12,14 @@ from typing import Any, Final
 
 from dicomnode.config.kinds import near
 from dicomnode.config.problems import shown
-from dicomnode.domain.node import NodeSettings, WebSettings
+from dicomnode.domain.node import NodeSettings, ReceiveSettings, RetentionSettings, WebSettings
 
 Table = Mapping[str, Any]
 
 DICOM_PORT: Final = NodeSettings().port
 PAGE_PORT: Final = WebSettings().port
+MIN_FREE_GB: Final = ReceiveSettings().min_free_gb
+FREE_GB_WANTED: Final = RetentionSettings().free_gb_wanted
 
 
 def broken_rules(raw: Table) -> Iterator[str]:
@@ -64,8 +66,6 @@ def _receiving_peers_have_an_address(raw: Table) -> Iterator[str]:
         missing = [key for key in ("host", "port") if key not in peers[name]]
         if missing:
             yield f"[peers.{name}]: {' and '.join(missing)} missing, needed because {place} sends to it"
-        if peers[name].get("takes") == []:
-            yield f"[peers.{name}] takes = []: {place} sends to it, so it must take at least one kind of object"
 
 
 def _host_and_port_go_together(raw: Table) -> Iterator[str]:
@@ -97,6 +97,17 @@ def _waits_are_in_order(raw: Table) -> Iterator[str]:
             yield f"[{name}] {shorter} = {low}: allowed are values up to {longer} = {high}"
 
 
+def _studies_leave_before_the_disk_is_full(raw: Table) -> Iterator[str]:
+    retention, receive = (raw.get(name, {}) for name in ("retention", "receive"))
+    if not isinstance(retention, dict) or not isinstance(receive, dict):
+        return
+    wanted_gb, floor_gb = retention.get("free_gb_wanted", FREE_GB_WANTED), receive.get("min_free_gb", MIN_FREE_GB)
+    if isinstance(wanted_gb, int | float) and isinstance(floor_gb, int | float) and wanted_gb < floor_gb:
+        said = "" if "free_gb_wanted" in retention else " (the default)"
+        yield (f"[retention] free_gb_wanted = {wanted_gb:g}{said}: allowed are values from [receive] min_free_gb = "
+               f"{floor_gb:g}; with less space than that nothing is received")
+
+
 def _one_place_for_the_database_url(raw: Table) -> Iterator[str]:
     node = raw.get("node")
     if isinstance(node, dict) and node.get("database_url") and node.get("database_url_file"):
@@ -124,6 +135,7 @@ RULES: Final[Sequence[Callable[[Table], Iterator[str]]]] = (
     _host_and_port_go_together,
     _callers_can_be_told_apart,
     _waits_are_in_order,
+    _studies_leave_before_the_disk_is_full,
     _one_place_for_the_database_url,
     _page_and_dicom_have_own_ports,
 )

@@ -23,6 +23,14 @@ SECONDARY_CAPTURE_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.7"
 MANUFACTURER: Final = "dicomnode"
 MODEL_NAME: Final = "dicomnode"
 """Manufacturer and ManufacturerModelName in every result: how the node knows its own output again."""
+CHARACTER_SETS: Final = (
+    "ISO_IR 6", "ISO_IR 13", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 126", "ISO_IR 127",
+    "ISO_IR 138", "ISO_IR 144", "ISO_IR 148", "ISO_IR 166", "ISO_IR 192", "GB18030", "GBK",
+    "ISO 2022 IR 6", "ISO 2022 IR 13", "ISO 2022 IR 58", "ISO 2022 IR 87", "ISO 2022 IR 100", "ISO 2022 IR 101",
+    "ISO 2022 IR 109", "ISO 2022 IR 110", "ISO 2022 IR 126", "ISO 2022 IR 127", "ISO 2022 IR 138", "ISO 2022 IR 144",
+    "ISO 2022 IR 148", "ISO 2022 IR 149", "ISO 2022 IR 159", "ISO 2022 IR 166",
+)
+"""Defined Terms of Specific Character Set (PS3.3 C.12.1.1.2) that the node can decode."""
 IMPLEMENTATION_CLASS_UID: Final = "2.25.291046914763013386157461538842036131281"
 IMPLEMENTATION_VERSION_NAME: Final = "DICOMNODE_0_1"
 
