@@ -22,6 +22,7 @@ def _wake(context: Context) -> None:
 @click.command(short_help="Put failed or canceled work back into the queue.")
 @click.argument("work_id", metavar="ID", type=int, required=False)
 @kind
+@click.option("--again", is_flag=True, help="A new job with today's route and models, also where ID completed.")
 @click.option("--failed", is_flag=True, help="Every failed job and delivery that the other options leave.")
 @click.option("--peer", help="With --failed: only deliveries to this peer.")
 @click.option("--route", help="With --failed: only work of this route.")
@@ -34,6 +35,7 @@ def requeue(
     *,
     work_id: int | None,
     delivery: bool,
+    again: bool,
     failed: bool,
     peer: str | None,
     route: str | None,
@@ -41,7 +43,8 @@ def requeue(
 ) -> None:
     """Put failed or canceled work back into the queue, its attempts given back.
 
-    A completed delivery is sent once more, the same bytes: for a peer that lost what it took.
+    A completed delivery is sent once more, the same bytes: for a peer that lost what it took. With --again, a finished
+    job's study is matched anew; the new results supersede the earlier ones and name them.
     """
     from datetime import UTC
 
@@ -50,6 +53,9 @@ def requeue(
 
     if failed == (work_id is not None):
         raise click.UsageError("name one ID, or --failed for all that failed")
+    if again:
+        _analyse_again(context, _given(work_id))
+        return
     now = utc_now()
     since_utc = since.replace(tzinfo=UTC) if since else None
     try:
@@ -65,6 +71,15 @@ def requeue(
         raise click.ClickException(f"not requeued: {error}") from error
     _wake(context)
     click.echo(f"requeued {len(queued_jobs)} job(s) {queued_jobs}, {len(queued)} delivery(ies) {queued}")
+
+
+def _analyse_again(context: Context, job_id: int) -> None:
+    from dicomnode.run.loop import utc_now
+    from dicomnode.run.matching import Matcher
+
+    made = Matcher(context.config, context.ledger, context.models).again(job_id, now=utc_now())
+    _wake(context)
+    click.echo(f"job {made} analyses again what job {job_id} analysed")
 
 
 @click.command(short_help="End a job or delivery that waits or runs.")

@@ -61,6 +61,7 @@ def apply_commitments(config: NodeConfig, ledger: Ledger, spool: Spool, now: dat
                 failed=answer["failed"],
                 now=now,
                 run_after=now + timedelta(seconds=config.delivery.commit_ask_again_s),
+                max_age=timedelta(hours=config.delivery.max_age_h),
             )
         path.unlink(missing_ok=True)
         applied += 1

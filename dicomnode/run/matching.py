@@ -12,6 +12,8 @@ from dicomnode.domain.job import ANALYSIS, NOTICE, ModelSnapshot, Snapshot, job_
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import NodeConfig
 from dicomnode.domain.study import StudyRecord
+from dicomnode.domain.work import State
+from dicomnode.errors import ConfigError, NoSuitableSeries
 from dicomnode.ledger import events, jobs, studies
 from dicomnode.ledger.engine import Ledger
 from dicomnode.route.match import RouteOutcome, match
@@ -59,6 +61,39 @@ class Matcher:
         """Hold a study against every route."""
         models = {name: model for name, (model, _) in self._models.items()}
         return match(record, self._config.routes, models, self._config.peers)
+
+    def again(self, job_id: int, *, now: datetime) -> int | None:
+        """Analyse once more what a finished job analysed: today's route and models, a fresh snapshot, revision + 1.
+
+        Raises
+        ------
+        UnusableInput
+            If the study no longer fits the route, or its images are gone.
+        ConfigError
+            If the route is no longer configured.
+        """
+        with self._ledger.read() as connection:
+            job = jobs.get(connection, job_id)
+            record = studies.study_record(connection, job.study_uid)
+        outcome = next((o for o in self.match(record) if o.route.name == job.route), None)
+        if outcome is None:
+            raise ConfigError(f"job {job_id}: route {job.route} is no longer in {self._config.path}")
+        if outcome.refusal is not None:
+            raise outcome.refusal
+        if not outcome.applies:
+            raise NoSuitableSeries(outcome.because)
+        with self._ledger.write() as connection:
+            if job.state is State.FAILED:
+                jobs.requeue(connection, job_id, now=now)  # so that superseding it can end it
+            return create_superseding(
+                connection,
+                study_uid=job.study_uid,
+                kind=ANALYSIS,
+                snapshot=self._analysis(record, outcome),
+                priority=job.priority,
+                now=now,
+                revision=jobs.next_revision(connection, job.study_uid, job.route),
+            )
 
     def _act(self, connection: Connection, record: StudyRecord, outcome: RouteOutcome, now: datetime) -> None:
         kind = (

@@ -129,6 +129,23 @@ def test_the_same_study_again_makes_no_second_job(node, chest):
     assert len(node.rows("jobs")) == before
 
 
+def test_a_study_analysed_again_gets_new_results_that_name_the_earlier_report(node, pacs, chest):
+    _, paths = chest
+    uid = study_uid(paths)
+    until(lambda: outcome(node, uid) == "analysed", f"study {uid} is analysed")
+    before = reports(pacs, uid)
+    (job,) = [row for row in node.rows("jobs") if row["study_uid"] == uid]
+    node.cli("requeue", str(job["job_id"]), "--again")
+    until(lambda: len(reports(pacs, uid)) == 2 * len(before), "the second set of reports arrives")
+    earlier = {report.SOPInstanceUID for report in before}
+    later = [report for report in reports(pacs, uid) if report.SOPInstanceUID not in earlier]
+    named = {item.ReferencedSOPInstanceUID for report in later for document in report.PredecessorDocumentsSequence
+             for series in document.ReferencedSeriesSequence for item in series.ReferencedSOPSequence}
+    assert named <= earlier
+    assert named
+    assert all("supersedes" in report.SeriesDescription for report in later)
+
+
 def test_a_missing_slice_comes_back_as_a_report_that_names_the_gap(node, pacs, chest, tmp_path):
     _, paths = chest
     broken = changed(paths, tmp_path / "gap")
