@@ -15,15 +15,20 @@ from scipy import ndimage
 
 from dicomnode.domain.volume import SliceStack, Volume
 
-MIDLINE_MM: Final = 5.0
+MIDLINE_MM: Final = 12.0
 """A lesion nearer to the midline than this has no side."""
 ORGANS_OFF_MM: Final = 25.0
 """Structures whose middle lies further from the body's than this do not show both sides of the patient."""
 AIR_BELOW_HU: Final = -500
-PAIR_MM: Final = 180.0
-"""One lung is narrower than this from side to side; two that lie in a grown chest are not."""
+PAIR_MM: Final = 70.0
+"""The thickest places of two lungs in a grown chest lie further apart than this; two within one lung do not."""
 VALLEY_FRACTION: Final = 0.5
-"""Between the parts of a pair there is a place with less than this of the smaller part's greatest section."""
+"""Between the parts of a pair, this of the smaller part's greatest section is missing."""
+ALIKE_FRACTION: Final = 0.4
+"""The smaller part of a pair has at least this of the larger one's greatest section."""
+SMOOTH_MM: Final = 10.0
+STRAY_FRACTION: Final = 0.03
+"""At either end, this share of the structures may be strays that a network marked outside the patient."""
 COARSE_MM: Final = 4.0
 """The outline is looked for on about every fourth millimetre."""
 SHEET: Final = np.ones((1, 3, 3), dtype=bool)
@@ -34,7 +39,7 @@ def middle_mm(volume: Volume, organ_profile: NDArray[np.int64]) -> float | None:
     """Return the LPS x of the patient's middle; None where it is in doubt.
 
     Where there is air on both sides of the body, it is the body's middle, unless the middle of the structures
-    lies more than 25 mm from it. Where the picture cuts the body off, it is the middle of a pair of structures,
+    lies more than 25 mm from it. Where the picture cuts the body off, it is the valley between a pair of structures,
     such as two lungs, that shows both sides of the patient by itself.
 
     Parameters
@@ -45,13 +50,14 @@ def middle_mm(volume: Volume, organ_profile: NDArray[np.int64]) -> float | None:
     stack = volume.stack
     axis = left_right_axis(stack)
     body = _body_middle(volume, axis)
-    hit = np.flatnonzero(organ_profile)
-    if not hit.size:
+    total = int(organ_profile.sum())
+    if not total:
         return None if body is None else _x_mm(stack, axis, body)
-    first_mm, last_mm = _x_mm(stack, axis, float(hit[0])), _x_mm(stack, axis, float(hit[-1]))
-    organs_mm = (first_mm + last_mm) / 2
     if body is None:
-        return organs_mm if abs(last_mm - first_mm) >= PAIR_MM and _is_pair(organ_profile) else None
+        valley = _valley(organ_profile, abs(_x_mm(stack, axis, 1.0) - _x_mm(stack, axis, 0.0)))
+        return None if valley is None else _x_mm(stack, axis, valley)
+    ends = np.searchsorted(np.cumsum(organ_profile), [total * STRAY_FRACTION, total * (1 - STRAY_FRACTION)])
+    organs_mm = _x_mm(stack, axis, float(ends.mean()))
     body_mm = _x_mm(stack, axis, body)
     return body_mm if abs(organs_mm - body_mm) <= ORGANS_OFF_MM else None
 
@@ -89,13 +95,21 @@ def _body_middle(volume: Volume, axis: int) -> float | None:
     return float(np.median(first + last)) / 2 * steps[axis]
 
 
-def _is_pair(profile: NDArray[np.int64]) -> bool:
-    """Whether structures lie in two parts that the picture's edges do not cut, with a valley between them."""
-    hit = np.flatnonzero(profile)
-    if hit[0] == 0 or hit[-1] == len(profile) - 1:
-        return False
-    low, between, high = np.array_split(profile[hit[0]:hit[-1] + 1], 3)
-    return bool(between.min() < VALLEY_FRACTION * min(low.max(), high.max()))
+def _valley(profile: NDArray[np.int64], pixel_mm: float) -> float | None:
+    """Return the index between the two parts of a pair; None where the structures are no such pair.
+
+    What the network wrongly marks at the picture's edges is low beside a lung, and moves no valley.
+    """
+    width = max(1, round(SMOOTH_MM / pixel_mm))
+    smooth = np.convolve(profile, np.full(width, 1 / width), "same")
+    lower_peak = np.minimum(np.maximum.accumulate(smooth), np.maximum.accumulate(smooth[::-1])[::-1])
+    depth = lower_peak - smooth
+    deepest = np.flatnonzero(depth >= depth.max() * (1 - 1e-9))
+    place = int(deepest[len(deepest) // 2])
+    apart_mm = (place + int(smooth[place:].argmax()) - int(smooth[: place + 1].argmax())) * pixel_mm
+    deep = depth[place] > VALLEY_FRACTION * lower_peak[place]
+    alike = lower_peak[place] > ALIKE_FRACTION * smooth.max()
+    return float(deepest.mean()) if deep and alike and apart_mm >= PAIR_MM else None
 
 
 def _coarse_steps(stack: SliceStack) -> tuple[int, int, int]:

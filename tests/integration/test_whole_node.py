@@ -63,6 +63,16 @@ def node(tmp_path_factory, pacs):
         live.stop()
 
 
+@pytest.fixture(scope="module")
+def analysed(node, chest):
+    """The chest study's UID, after the node has analysed and delivered it."""
+    _, paths = chest
+    assert send(node, paths) == len(paths)
+    uid = study_uid(paths)
+    until(lambda: outcome(node, uid) == "analysed", f"study {uid} is analysed")
+    return uid
+
+
 def send(node: LiveNode, paths: list[Path]) -> int:
     us = Peer(name="node", ae_title="DICOMNODE", host="127.0.0.1", port=node.port)
     return send_files(node_ae_title="SCANNER", peer=us, paths=paths, timeout_s=60, progress=None)
@@ -104,34 +114,31 @@ def texts(report: Dataset) -> str:
     return " ".join(parts)
 
 
-def test_a_chest_ct_comes_back_as_seg_and_reports_that_find_its_lungs(node, pacs, chest):
-    phantom, paths = chest
-    assert send(node, paths) == len(paths)
-    uid = study_uid(paths)
-    until(lambda: outcome(node, uid) == "analysed", f"study {uid} is analysed")
+def test_a_chest_ct_comes_back_as_seg_and_reports_that_find_its_lungs(pacs, chest, analysed):
+    phantom, _ = chest
     results = read_results(pacs.folder)
     assert results.seg is not None
-    assert results.seg.StudyInstanceUID == uid
+    assert results.seg.StudyInstanceUID == analysed
     lung = next(g for g in results.groups if "lung" in g.name.lower() or "lung" in g.finding.lower())
     truth_ml = float((phantom.truth_zyx > 0).sum() * np.prod(phantom.spacing_zyx_mm) / 1000)
     found_ml = next(float(v) for k, v in lung.numbers.items() if "Volume" in k)
     assert found_ml == pytest.approx(truth_ml, rel=0.05)
 
 
-def test_the_same_study_again_makes_no_second_job(node, chest):
+def test_the_same_study_again_makes_no_second_job(node, chest, analysed):
     _, paths = chest
-    uid = study_uid(paths)
-    until(lambda: outcome(node, uid) == "analysed", f"study {uid} is analysed")
     before = len(node.rows("jobs"))
     assert send(node, paths) == len(paths)
     until(lambda: not list((node.spool / "arrivals").rglob("*.dcm")), "the resend is indexed")
-    assert outcome(node, uid) == "analysed"
+    assert outcome(node, analysed) == "analysed"
     assert len(node.rows("jobs")) == before
 
 
-def test_a_study_analysed_again_gets_new_results_that_name_the_earlier_report(node, pacs, chest):
+def test_a_study_analysed_again_gets_new_results_that_name_the_earlier_report(node, pacs, chest, tmp_path):
     _, paths = chest
-    uid = study_uid(paths)
+    anew = changed(paths, tmp_path / "again")
+    send(node, anew)
+    uid = study_uid(anew)
     until(lambda: outcome(node, uid) == "analysed", f"study {uid} is analysed")
     before = reports(pacs, uid)
     (job,) = [row for row in node.rows("jobs") if row["study_uid"] == uid]
@@ -178,12 +185,10 @@ def test_a_refused_study_says_what_the_model_was_validated_for(node, pacs, chest
     assert "age" in texts(report).lower()
 
 
-def test_process_gives_the_same_volumes_as_the_node(node, pacs, chest, tmp_path):
+def test_process_gives_the_same_volumes_as_the_node(node, pacs, chest, tmp_path, analysed):
     _, paths = chest
-    uid = study_uid(paths)
-    until(lambda: outcome(node, uid) == "analysed", f"study {uid} is analysed")
     node.cli("process", str(paths[0].parent), "--model", "demo_chest", "--out", str(tmp_path / "out"))
-    offline, online = read_results(tmp_path / "out"), list(reports(pacs, uid))
+    offline, online = read_results(tmp_path / "out"), list(reports(pacs, analysed))
     assert online
     numbers = {str(item.MeasuredValueSequence[0].NumericValue) for report in online for item in walk(report)
                if item.ValueType == "NUM" and item.get("MeasuredValueSequence")}

@@ -12,6 +12,7 @@ from dicomnode.domain.findings import ModelFindings
 from dicomnode.domain.model import InputRole, Label, ModelFile
 from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import ModelFailed
+from dicomnode.infer import midline
 from dicomnode.infer.measure import model_findings
 from dicomnode.infer.pool import RawOutput
 from dicomnode.phantom.canvas import LABEL_LUNG, LABEL_NODULE
@@ -190,3 +191,18 @@ def test_the_code_of_volume_is_the_standards():
     mask = np.ones(SHAPE, np.uint8)
     assert measured(mask, LUNG).organs[0].measurements[0].name == Code(
         value="118565006", scheme="SCT", meaning="Volume")
+
+
+def test_the_valley_between_two_lungs_is_found_though_strays_lie_at_the_edge_of_the_picture():
+    x = np.arange(256)
+    lungs = 4000 * np.exp(-((x - 90) / 22.0) ** 2) + 3500 * np.exp(-((x - 160) / 24.0) ** 2)
+    lungs[:3] += 900
+    found = midline._valley(lungs.astype(np.int64), 1.4)
+    assert found == pytest.approx(125, abs=6)
+
+
+@pytest.mark.parametrize("centres", [(90,), (90, 110)])
+def test_one_lung_has_no_valley(centres):
+    x = np.arange(256)
+    lung = sum(4000 * np.exp(-((x - centre) / 22.0) ** 2) for centre in centres)
+    assert midline._valley(np.asarray(lung).astype(np.int64), 1.4) is None
