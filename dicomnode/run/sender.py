@@ -16,8 +16,8 @@ from dicomnode.domain.dicom import InstanceRef
 from dicomnode.domain.job import StoredResult
 from dicomnode.domain.node import NodeConfig, Peer
 from dicomnode.domain.work import Backoff
-from dicomnode.errors import ClaimLost, DicomNodeError, Verdict
-from dicomnode.ledger import deliveries
+from dicomnode.errors import ClaimLost, DicomNodeError, PeerRefused, Verdict
+from dicomnode.ledger import deliveries, events
 from dicomnode.ledger.engine import Ledger
 from dicomnode.run.bell import Bell
 from dicomnode.run.lease import Lease
@@ -77,6 +77,11 @@ class Sender:
                 sent=lambda item_id, sop_uid, status: self._mark(delivery, item_id, sop_uid, status),
             )
         if peer.storage_commitment:
+            if delivery.phase == "commit" and not self._is_young(delivery, utc_now()):
+                raise PeerRefused(
+                    f"{peer.name} took the objects and has not committed them within {self._settings.max_age_h:g} h "
+                    "(PS3.4 J.3); if it offers no storage commitment, say so in its [peers] entry"
+                )
             self._ask_commitment(delivery, peer)
             return
         with self._ledger.write() as connection:
@@ -129,11 +134,23 @@ class Sender:
             )
         except DicomNodeError as error:
             log.warning("commitment_not_asked", delivery=delivery.delivery_id, peer=peer.name, reason=error.reason)
+            with self._ledger.write() as connection:
+                events.record(
+                    connection,
+                    at=utc_now(),
+                    kind="commitment_not_asked",
+                    study_uid=delivery.study_uid,
+                    delivery_id=delivery.delivery_id,
+                    text=f"{peer.name} could not be asked to commit: {error.reason}",
+                )
+
+    def _is_young(self, delivery: deliveries.ClaimedDelivery, now: datetime) -> bool:
+        return now - delivery.created_at < timedelta(hours=self._settings.max_age_h)
 
     def _settle(self, delivery: deliveries.ClaimedDelivery, error: DicomNodeError) -> None:
         """Write down what became of a delivery that did not complete."""
         now = utc_now()
-        young = now - delivery.created_at < timedelta(hours=self._settings.max_age_h)
+        young = self._is_young(delivery, now)
         log.warning("delivery_not_completed", delivery=delivery.delivery_id, peer=delivery.peer, reason=error.reason)
         with self._ledger.write() as connection:
             if self._stop.is_set() and error.verdict is Verdict.RETRY:

@@ -232,6 +232,23 @@ def test_results_wait_for_a_pacs_that_is_away_and_arrive_when_it_is_back(tmp_pat
         live.stop()
 
 
+def test_a_peer_that_offers_no_storage_commitment_is_told_in_the_timeline(tmp_path, chest):
+    _, paths = chest
+    with ReceivingPacs(tmp_path / "pacs") as receiving:
+        commits = peers(receiving.port).replace("[delivery]", "storage_commitment = true\n[delivery]")
+        live = LiveNode(tmp_path / "node", peers=commits, routes=ROUTE)
+        try:
+            live.start()
+            send(live, paths)
+            live.wait_for_event("commitment_not_asked")
+            uid = study_uid(paths)
+            until(lambda: "could not be asked to commit" in live.cli("study", uid).stdout, "the timeline says it")
+            assert outcome(live, uid) == "delivering"
+            assert {dcmread(p).Modality for p in receiving.folder.rglob("*.dcm")} == {"SEG", "SR"}
+        finally:
+            live.stop()
+
+
 def test_the_same_line_runs_over_postgresql(tmp_path, chest, postgres_url, monkeypatch):
     monkeypatch.setenv("DICOMNODE_DATABASE_URL", postgres_url)
     _, paths = chest
