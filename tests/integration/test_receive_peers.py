@@ -183,6 +183,7 @@ def test_every_real_compressed_image_whose_decoder_is_here_arrives_unchanged(nod
 
 
 def test_eight_senders_at_once_lose_and_mix_nothing(node: Receiver, tmp_path: Path):
+    need("storescu", "dcmtk")
     series = [a_series(tmp_path / str(number), 15, seed=f"ct{number}") for number in range(8)]
     results: list[int] = []
     threads = [threading.Thread(target=lambda paths=paths: results.append(storescu(node.port, paths).returncode))
