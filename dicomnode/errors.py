@@ -16,6 +16,7 @@ what is allowed and what to do next::
     │  ├─ DuplicatePositions · MixedPixelSpacing · MixedMatrix · MissingGeometry · MissingRescale
     │  ├─ UndecodablePixels · ConflictingInstances · OutsideIntendedUse · MixedFrameOfReference
     │  └─ UndecodableText
+    ├─ UnusableDataset               FAIL   exit 65   carries every problem found
     ├─ InferenceError                RETRY  exit 70
     │  ├─ GpuOutOfMemory RETRY · ModelTimeout RETRY · ModelProcessDied RETRY
     │  └─ ModelMissing FAIL · ModelChanged FAIL · ModelRefused FAIL · ModelFailed FAIL
@@ -189,6 +190,22 @@ class OutsideIntendedUse(UnusableInput):
 
 class MissingInput(UnusableInput):
     """The images of the study are no longer in the store."""
+
+
+class UnusableDataset(DicomNodeError):
+    """A data set for training cannot be made or used; carries every problem found, not the first.
+
+    Parameters
+    ----------
+    problems:
+        One line each: file or case, value met, what is allowed.
+    """
+
+    exit_code = EXIT_BAD_DATA
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
 
 
 class UnforeseenFailure(DicomNodeError):
