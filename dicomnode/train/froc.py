@@ -1,0 +1,143 @@
+"""Free-response ROC: how many findings are seen, at how many false marks per scan.
+
+The rules are those of the LUNA16 challenge: a mark within a finding sees it; of several marks in one finding the
+surest counts and the others are no errors; a mark in a finding that readers called irrelevant counts neither way;
+the curve is linear between its points and is read at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false marks per scan, whose mean is
+the competition performance metric (CPM).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FALSE_MARKS_PER_SCAN: Final = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+MOST_MARKS: Final = 100
+"""Of each scan only so many of the surest marks are read, as in the challenge."""
+UNKNOWN_SIZE_MM: Final = 10.0
+"""Diameter of an irrelevant finding whose size nobody noted (given as -1)."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScanHits:
+    """What the marks of one scan came to.
+
+    Parameters
+    ----------
+    found : for each finding, the score of the surest mark within it; -inf where it was missed.
+    false : the scores of the marks that lie in nothing.
+    """
+
+    found: Floats
+    false: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Froc:
+    """The curve, from the strictest threshold to the mildest; the first point is (0, 0).
+
+    Parameters
+    ----------
+    false_per_scan, sensitivity, score : the points, and the score at or above which marks count there.
+    """
+
+    false_per_scan: Floats
+    sensitivity: Floats
+    score: Floats
+    findings: float
+    scans: float
+
+    def at(self, false_per_scan: float) -> float:
+        """Sensitivity at a number of false marks per scan; nan where there was nothing to find."""
+        if not self.findings:
+            return float("nan")
+        return float(np.interp(false_per_scan, self.false_per_scan, self.sensitivity))
+
+    @property
+    def sensitivities(self) -> tuple[float, ...]:
+        """Sensitivity at each of ``FALSE_MARKS_PER_SCAN``."""
+        return tuple(self.at(count) for count in FALSE_MARKS_PER_SCAN)
+
+    @property
+    def cpm(self) -> float:
+        """The mean of the seven sensitivities."""
+        return float(np.mean(self.sensitivities))
+
+
+def scan_hits(
+    marks_mm: ArrayLike,
+    scores: ArrayLike,
+    centres_mm: ArrayLike,
+    sizes_mm: ArrayLike,
+    *,
+    irrelevant_mm: ArrayLike = (),
+    irrelevant_sizes_mm: ArrayLike = (),
+    most: int = MOST_MARKS,
+) -> ScanHits:
+    """Match the marks of one scan with its findings.
+
+    Parameters
+    ----------
+    marks_mm : (n, 3) points, in the frame of the findings.
+    centres_mm : (m, 3).
+    sizes_mm : (m,) diameters of spheres, or (m, 3) edges of boxes, of which the inscribed ellipsoid counts.
+    irrelevant_mm, irrelevant_sizes_mm : findings that need not be seen; a size of -1 is unknown.
+    """
+    points, sure = _points(marks_mm), np.asarray(scores, np.float64).reshape(-1)
+    kept = np.argsort(-sure, kind="stable")[:most]
+    points, sure = points[kept], sure[kept]
+    within = _within(points, _points(centres_mm), sizes_mm)
+    aside = _within(points, _points(irrelevant_mm), irrelevant_sizes_mm)
+    found = np.where(within, sure[:, None], -np.inf).max(axis=0, initial=-np.inf)
+    return ScanHits(found=found, false=sure[~within.any(axis=1) & ~aside.any(axis=1)])
+
+
+def froc(scans: Sequence[ScanHits], *, weights: ArrayLike | None = None) -> Froc:
+    """Return the curve over scans.
+
+    Parameters
+    ----------
+    weights : (scans,) how often each scan counts: the draws of a bootstrap; once where None.
+    """
+    often = np.ones(len(scans)) if weights is None else np.asarray(weights, np.float64)
+    hits = np.concatenate([scan.found for scan in scans]) if scans else np.empty(0)
+    hit_weights = np.repeat(often, [scan.found.size for scan in scans])
+    seen = hits > -np.inf
+    false = np.concatenate([scan.false for scan in scans]) if scans else np.empty(0)
+    false_weights = np.repeat(often, [scan.false.size for scan in scans])
+    scores = np.concatenate([hits[seen], false])
+    true_steps = np.concatenate([hit_weights[seen], np.zeros(false.size)])
+    false_steps = np.concatenate([np.zeros(int(seen.sum())), false_weights])
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # equal scores share one threshold
+    findings, count = float(hit_weights.sum()), float(often.sum())
+    return Froc(
+        false_per_scan=_curve(false_steps[order], last) / max(count, 1.0),
+        sensitivity=_curve(true_steps[order], last) / max(findings, 1.0),
+        score=np.concatenate([[np.inf], scores[order][last]]),
+        findings=findings,
+        scans=count,
+    )
+
+
+def _curve(steps: Floats, last: NDArray[np.intp]) -> Floats:
+    return np.concatenate([[0.0], np.cumsum(steps)[last]])
+
+
+def _points(values: ArrayLike) -> Floats:
+    return np.asarray(values, np.float64).reshape(-1, 3)
+
+
+def _within(points: Floats, centres: Floats, sizes_mm: ArrayLike) -> NDArray[np.bool_]:
+    """(n, m): whether each point lies strictly within each finding."""
+    sizes = np.asarray(sizes_mm, np.float64)
+    edges = sizes if sizes.ndim == 2 else np.repeat(sizes.reshape(-1, 1), 3, axis=1)  # noqa: PLR2004 - (m, 3) or (m,)
+    half = np.where(edges < 0, UNKNOWN_SIZE_MM, edges) / 2.0
+    apart = (points[:, None] - centres[None]) / np.maximum(half, np.finfo(np.float64).tiny)[None]
+    return np.asarray((apart**2).sum(axis=2) < 1.0)
