@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import filecmp
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count, islice
 from pathlib import Path
@@ -25,14 +25,6 @@ BATCH: Final = 256
 log = logs.get("run")
 
 
-@dataclass(slots=True)
-class Indexed:
-    """What one batch was: how many arrivals, and which associations feed which study."""
-
-    arrivals: int = 0
-    feeding: dict[str, set[str]] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
 class _Read:
     arrival: Arrival
@@ -48,12 +40,12 @@ class Indexer:
         self._ledger = ledger
         self._unreadable: set[Path] = set()
 
-    def step(self, now: datetime) -> Indexed:
-        """Index up to ``BATCH`` arrivals, oldest first; 0 arrivals means that nothing readable waits."""
+    def step(self, now: datetime) -> int:
+        """Index up to ``BATCH`` arrivals, oldest first; return how many, 0 where nothing readable waits."""
         readable = (one for one in self._spool.arrivals() if one.path not in self._unreadable)
         arrivals = list(islice(readable, BATCH))
         if not arrivals:
-            return Indexed()
+            return 0
         read = [item for arrival in arrivals if (item := self._read(arrival, now)) is not None]
         own, foreign = self._split_own(read)
         placed = self._place(foreign)
@@ -71,9 +63,11 @@ class Indexer:
         for outcome in outcomes:
             if outcome.what in {"conflict", "demographics"}:
                 log.warning("instance_differs", what=outcome.what, sop_instance_uid=outcome.sop_instance_uid)
+        for association, study_uid in {(item.arrival.association, item.record.study_uid) for item in foreign}:
+            self._spool.mark_fed(association, study_uid)
         for item in read:
             self._spool.unlink_arrival(item.arrival.path)
-        return Indexed(arrivals=len(arrivals), feeding=_feeding(foreign))
+        return len(arrivals)
 
     def _read(self, arrival: Arrival, now: datetime) -> _Read | None:
         try:
@@ -141,10 +135,3 @@ class Indexer:
     def _is_free(self, relative: str, arrival: Path) -> bool:
         target = self._spool.store_path(relative)
         return not target.exists() or filecmp.cmp(target, arrival, shallow=False)
-
-
-def _feeding(read: Sequence[_Read]) -> dict[str, set[str]]:
-    feeding: dict[str, set[str]] = {}
-    for item in read:
-        feeding.setdefault(item.record.study_uid, set()).add(item.arrival.association)
-    return feeding

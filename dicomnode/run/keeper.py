@@ -51,16 +51,13 @@ class Keeper:
         self._spool = spool
         self._indexer = Indexer(config, spool, ledger)
         self.matcher = Matcher(config, ledger, models)
-        self._feeding: dict[str, set[str]] = {}
         self._puzzling: dict[tuple[str, int], datetime] = {}
 
     def step(self, now: datetime) -> bool:
         """Index one batch, then judge the open studies; return whether anything was done."""
         indexed = self._indexer.step(now)
-        for study_uid, associations in indexed.feeding.items():
-            self._feeding.setdefault(study_uid, set()).update(associations)
         applied = chores.apply_commitments(self._config, self._ledger, self._spool, now)
-        if indexed.arrivals:
+        if indexed:
             return True
         return self._close_complete(now) or applied > 0
 
@@ -68,17 +65,14 @@ class Keeper:
         with self._ledger.read() as connection:
             waiting = studies.open_studies(connection)
         if not waiting:
-            self._feeding.clear()
             return False
-        held = self._spool.open_associations()
-        closed = [study for study in waiting if self._close(study, held, now)]
-        for study in closed:
-            self._feeding.pop(study.study_uid, None)
+        fed = self._spool.fed_studies()
+        closed = [study for study in waiting if self._close(study, fed, now)]
         if closed:
             ring(self._config.node.data_dir / "run", "worker")
         return bool(closed)
 
-    def _close(self, study: studies.OpenStudy, held: frozenset[str], now: datetime) -> bool:
+    def _close(self, study: studies.OpenStudy, fed: frozenset[str], now: datetime) -> bool:
         """Close one study if it is complete; one that cannot be matched keeps no other from being closed."""
         if self._puzzling.get((study.study_uid, study.revision), now) > now:
             return False
@@ -87,7 +81,7 @@ class Keeper:
             quiet_s=self._config.quiet_s(study.source_ae_titles),
             now=now,
             max_wait_s=self._config.completion.max_wait_s,
-            feeding_open=bool(self._feeding.get(study.study_uid, set()) & held),
+            feeding_open=study.study_uid in fed,
             backlog_older=False,
         )
         if not verdict.complete:

@@ -18,6 +18,8 @@ from dicomnode.spool.disk import FILE_MODE, disk_errors, make_folder, try_lock, 
 FINISHED: Final = ".dcm"
 UNFINISHED: Final = ".part"
 LOCK: Final = ".lock"
+FEEDS: Final = ".feeds"
+"""Of an empty file named after a study: this association has sent images of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +177,17 @@ def open_names(root: Path) -> frozenset[str]:
     return frozenset(lock.stem for lock in root.glob("*" + LOCK) if _is_held(lock))
 
 
+def mark_fed(root: Path, association: str, study_uid: str) -> None:
+    """Remember, as long as the association's folder stands, that it has sent images of a study."""
+    with suppress(FileNotFoundError):
+        (root / association / (study_uid + FEEDS)).touch(FILE_MODE)
+
+
+def fed_studies(root: Path) -> frozenset[str]:
+    """The studies of which an association that is still open has sent images."""
+    return frozenset(mark.stem for name in open_names(root) for mark in (root / name).glob("*" + FEEDS))
+
+
 def sweep(root: Path) -> int:
     """Remove what closed associations left: unfinished files, empty folders, their locks; count the unfinished."""
     removed = 0
@@ -185,6 +198,8 @@ def sweep(root: Path) -> int:
         for leftover in folder.glob("*" + UNFINISHED):
             leftover.unlink(missing_ok=True)
             removed += 1
+        for mark in folder.glob("*" + FEEDS):
+            mark.unlink(missing_ok=True)
         with suppress(OSError):  # not empty: arrivals still wait
             folder.rmdir()
     for lock in root.glob("*" + LOCK):

@@ -79,6 +79,16 @@ class Spool:
         with disk_errors(self.root):
             return arrivals.open_names(self.root / "arrivals")
 
+    def mark_fed(self, association: str, study_uid: str) -> None:
+        """Remember that an association has sent images of a study: it outlives the keeper, not the association."""
+        with disk_errors(self.root):
+            arrivals.mark_fed(self.root / "arrivals", association, study_uid)
+
+    def fed_studies(self) -> frozenset[str]:
+        """The studies to which an association that is still open has sent images."""
+        with disk_errors(self.root):
+            return arrivals.fed_studies(self.root / "arrivals")
+
     def unlink_arrival(self, arrival: Path) -> None:
         """Forget an arrival whose link and row are durable; one that is gone already is no error."""
         with disk_errors(arrival):

@@ -69,7 +69,7 @@ def kinds(ledger, uid: str) -> list[str]:
 def test_what_arrived_lies_in_the_store_byte_for_byte_and_its_arrival_is_gone(indexer, spool, sqlite_ledger):
     images = slices()
     before = {path.read_bytes() for path in arrive(spool, images)}
-    assert indexer.step(NOW).arrivals == 4
+    assert indexer.step(NOW) == 4
     assert {path.read_bytes() for path in (spool.root / "store").rglob("*.dcm")} == before
     assert not list(spool.arrivals())
     assert instances(sqlite_ledger, images[0].StudyInstanceUID) == 4

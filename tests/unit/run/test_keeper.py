@@ -91,3 +91,26 @@ def test_a_file_that_the_disk_does_not_give_is_told_and_keeps_no_other_from_bein
     run_to_rest(keeper, NOW)
     with sqlite_ledger.read() as connection:
         assert census.study(connection, uid)["instances"] == 2
+
+
+def test_a_restarted_keeper_still_waits_for_the_association_that_feeds_a_study(config, spool, sqlite_ledger):
+    quiet_s, images = config.completion.quiet_s, ct_series(np.zeros((3, 8, 8), np.int16))
+    with spool.open_association("a1") as folder:
+        for image in images:
+            folder.put([write_file(spool.root / "tmp" / "scratch.dcm", image).read_bytes()])
+        arrived = datetime.now(UTC)
+        run_to_rest(Keeper(config, sqlite_ledger, spool, {}), arrived)
+        restarted, uid = Keeper(config, sqlite_ledger, spool, {}), str(images[0].StudyInstanceUID)
+
+        run_to_rest(restarted, arrived + timedelta(seconds=2 * quiet_s))
+        assert "study_closed" not in told(sqlite_ledger, uid)
+    run_to_rest(restarted, arrived + timedelta(seconds=2 * quiet_s))
+    assert "study_closed" in told(sqlite_ledger, uid)
+
+
+def test_what_a_closed_association_fed_is_forgotten_with_its_folder(spool, keeper):
+    arrive(spool)
+    run_to_rest(keeper, datetime.now(UTC))
+    spool.sweep_arrivals()
+
+    assert not list((spool.root / "arrivals").iterdir())
