@@ -17,6 +17,8 @@ what is allowed and what to do next::
     │  ├─ UndecodablePixels · ConflictingInstances · OutsideIntendedUse · MixedFrameOfReference
     │  └─ UndecodableText
     ├─ UnusableDataset               FAIL   exit 65   carries every problem found
+    ├─ UnusableBundle                FAIL   exit 65   a bundle that is not taken in
+    ├─ HubUnavailable                FAIL   exit 69   a bundle could not be fetched
     ├─ InferenceError                RETRY  exit 70
     │  ├─ GpuOutOfMemory RETRY · ModelTimeout RETRY · ModelProcessDied RETRY
     │  └─ ModelMissing FAIL · ModelChanged FAIL · ModelRefused FAIL · ModelFailed FAIL
@@ -210,6 +212,18 @@ class UnusableDataset(DicomNodeError):
 
 class UnforeseenFailure(DicomNodeError):
     """Our fault: a foreign exception reached a conductor; the input is kept."""
+
+
+class UnusableBundle(DicomNodeError):
+    """A zip or folder is no bundle that this node takes in; nothing was added."""
+
+    exit_code = EXIT_BAD_DATA
+
+
+class HubUnavailable(DicomNodeError):
+    """A bundle could not be fetched: the hub or mirror did not answer, does not have it, or sent something else."""
+
+    exit_code = EXIT_UNAVAILABLE
 
 
 class InferenceError(DicomNodeError):

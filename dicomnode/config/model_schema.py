@@ -70,6 +70,23 @@ class LabelTable(TypedDict, total=False):
     min_diameter_mm: AmountOrZero
 
 
+class ClassTable(TypedDict, total=False):
+    """``[[classes]]``."""
+
+    value: Required[CountOrZero]
+    name: Required[Text]
+    code: Required[CodeTable]
+    finding: bool
+
+
+class ClassificationTable(TypedDict, total=False):
+    """``[classification]``."""
+
+    report_at_least: Fraction
+    exclusive: bool
+    activation: Literal["bundle", "softmax", "sigmoid"]
+
+
 class LimitsTable(TypedDict, total=False):
     """``[limits]``: ``age_years``, and every other key a DICOM keyword."""
 
@@ -87,6 +104,7 @@ class RuntimeTable(TypedDict, total=False):
     time_limit_s: Amount
     memory_limit_mb: Count
     overrides: dict[str, Any]
+    remove: list[Text]
 
 
 class OutputsTable(TypedDict, total=False):
@@ -124,11 +142,15 @@ class ModelTable(TypedDict, total=False):
     intended_use: Required[Text]
     version: Text
     trust: Literal["pieces", "code"]
+    overlapping: bool
+    confirmed: bool
     research: bool
     procedure: CodeTable
     finding_site: CodeTable
     inputs: Required[Annotated[list[InputTable], Field(min_length=1)]]
     labels: list[LabelTable]
+    classes: list[ClassTable]
+    classification: ClassificationTable
     limits: Annotated[LimitsTable, BeforeValidator(_split_limits)]
     runtime: RuntimeTable
     outputs: OutputsTable

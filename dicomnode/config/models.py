@@ -8,11 +8,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dicomnode.config.model_schema import MODEL_FILE, CodeTable, InputTable, LabelTable, LimitsTable, ModelTable
+from dicomnode.config.model_schema import (
+    MODEL_FILE,
+    ClassTable,
+    CodeTable,
+    InputTable,
+    LabelTable,
+    LimitsTable,
+    ModelTable,
+    RuntimeTable,
+)
 from dicomnode.config.problems import shown
 from dicomnode.config.toml import check, parse, read_text
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import (
+    MOST_OVERLAPPING,
+    UNCONFIRMED_SCHEME,
+    ClassificationSettings,
+    ClassLabel,
     InputRole,
     Label,
     Limits,
@@ -26,7 +39,8 @@ from dicomnode.domain.model import (
 from dicomnode.domain.node import NodeConfig
 from dicomnode.errors import ConfigError, ModelMissing
 
-PLAIN_KEYS = ("name", "task", "bundle", "digest", "intended_use", "version", "trust", "research")
+PLAIN_KEYS = ("name", "task", "bundle", "digest", "intended_use", "version", "trust", "overlapping", "confirmed",
+              "research")
 
 
 def model_path(name: str, config: NodeConfig) -> Path:
@@ -123,8 +137,10 @@ def _model(table: ModelTable, file_digest: str) -> ModelFile:
         finding_site=_code(table.get("finding_site")),
         inputs=tuple(_input(item) for item in table["inputs"]),
         labels=tuple(_label(item) for item in table.get("labels", [])),
+        classes=tuple(_class(item) for item in table.get("classes", [])),
+        classification=ClassificationSettings(**table.get("classification", {})),
         limits=_limits(table.get("limits", {})),
-        runtime=Runtime(**table.get("runtime", {})),
+        runtime=_runtime(table.get("runtime", {})),
         outputs=Outputs(**table.get("outputs", {})),
         self_test=SelfTest(**test) if test else None,
         file_digest=file_digest,
@@ -151,6 +167,11 @@ def _label(table: LabelTable) -> Label:
     return Label(**values)
 
 
+def _class(table: ClassTable) -> ClassLabel:
+    values: dict[str, Any] = dict(table)
+    return ClassLabel(**{**values, "code": Code(**table["code"])})
+
+
 def _limits(table: LimitsTable) -> Limits:
     return Limits(
         when={key: tuple(allowed) for key, allowed in table.get("when", {}).items()},
@@ -158,12 +179,19 @@ def _limits(table: LimitsTable) -> Limits:
     )
 
 
+def _runtime(table: RuntimeTable) -> Runtime:
+    values: dict[str, Any] = dict(table)
+    values["remove"] = tuple(table.get("remove", ()))
+    return Runtime(**values)
+
+
 def _code(table: CodeTable | None) -> Code | None:
     return Code(**table) if table else None
 
 
 def _broken_rules(raw: Mapping[str, Any]) -> Iterator[str]:
-    for table, key in (("labels", "value"), ("labels", "name"), ("inputs", "role")):
+    for table, key in (("labels", "value"), ("labels", "name"), ("classes", "value"), ("classes", "name"),
+                       ("inputs", "role")):
         entries = raw.get(table, [])
         met = [entry.get(key) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
         for value, count in Counter(v for v in met if isinstance(v, int | str)).items():
@@ -171,7 +199,29 @@ def _broken_rules(raw: Mapping[str, Any]) -> Iterator[str]:
                 yield f"[[{table}]] {key} = {shown(value)}: stands {count} times; each needs its own"
     if raw.get("task") == "segmentation" and not raw.get("labels"):
         yield "labels: a segmentation model needs at least one [[labels]] table"
+    if raw.get("overlapping") is True and any(value > MOST_OVERLAPPING for value in _label_values(raw)):
+        yield f"overlapping = true: allowed are label values 1 to {MOST_OVERLAPPING}, met {max(_label_values(raw))}"
+    if raw.get("task") == "classification" and not raw.get("classes"):
+        yield "classes: a classification model needs at least one [[classes]] table"
+    if raw.get("confirmed") is not False:
+        yield from _codes_to_confirm(raw)
     yield from _self_test_names_labels(raw)
+
+
+def _codes_to_confirm(raw: Mapping[str, Any]) -> Iterator[str]:
+    for table, key in (("labels", "type"), ("labels", "category"), ("labels", "region"), ("classes", "code")):
+        entries = raw.get(table)
+        for entry in entries if isinstance(entries, list) else ():
+            code = entry.get(key) if isinstance(entry, dict) else None
+            if isinstance(code, dict) and code.get("scheme") == UNCONFIRMED_SCHEME:
+                yield (f"[[{table}]] {shown(entry.get('name'))}: {key} is a placeholder (scheme {UNCONFIRMED_SCHEME}): "
+                       "give the code, or say confirmed = false")
+
+
+def _label_values(raw: Mapping[str, Any]) -> list[int]:
+    labels = raw.get("labels")
+    met = [label.get("value") for label in labels if isinstance(label, dict)] if isinstance(labels, list) else []
+    return [value for value in met if isinstance(value, int)]
 
 
 def _self_test_names_labels(raw: Mapping[str, Any]) -> Iterator[str]:

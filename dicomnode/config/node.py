@@ -124,7 +124,10 @@ def _model_problems(raw: Mapping[str, Any], path: Path) -> Iterator[str]:
 
 def _problems_of_model(name: str, folders: tuple[Path, ...], place: str) -> Iterator[str]:
     try:
-        named_model(name, find_model(name, folders))
+        path = find_model(name, folders)
+        if not named_model(name, path).confirmed:
+            yield (f"{place}: model {name}: {path} says confirmed = false: its inputs and codes are guesses. "
+                   "Go through it, then say confirmed = true")
     except ModelMissing as error:
         yield f"{place}: {error}"
     except ConfigError as error:

@@ -11,6 +11,11 @@ from dicomnode.domain.dicom import Code
 TASKS: Final = ("segmentation", "detection", "classification")
 ORIENTATIONS: Final = ("any", "axial", "sagittal", "coronal")
 MEASURES: Final = ("volume_ml", "mean_hu", "diameter_mm")
+ACTIVATIONS: Final = ("bundle", "softmax", "sigmoid")
+UNCONFIRMED_SCHEME: Final = "99CONFIRM"
+"""Coding scheme of a code that nobody has given yet: with one, a model file cannot be confirmed."""
+MOST_OVERLAPPING: Final = 16
+"""Labels that may share voxels are bits of one number of 16 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +111,48 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClassLabel:
+    """One class of a classification model, in DICOM terms; ``value`` is its channel in the output, from 0.
+
+    ``finding = false``: the class says that nothing is there, such as 'No fracture'.
+    """
+
+    value: int
+    name: str
+    code: Code
+    finding: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what is no channel."""
+        if self.value < 0:
+            msg = f"class value = {self.value}: allowed are the channels of the output, from 0"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassificationSettings:
+    """How probabilities become what a report says.
+
+    ``report_at_least``: a class is reported as present from this probability on.
+    ``exclusive``: exactly one class holds, the most probable one; false: each class stands for itself.
+    ``activation``: ``bundle``, or ``softmax`` or ``sigmoid`` where the bundle gives scores without one.
+    """
+
+    report_at_least: float = 0.5
+    exclusive: bool = True
+    activation: str = "bundle"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown activation and a probability outside 0 to 1."""
+        if self.activation not in ACTIVATIONS:
+            msg = f"activation = {self.activation!r}: allowed are {', '.join(ACTIVATIONS)}"
+            raise ValueError(msg)
+        if not 0 <= self.report_at_least <= 1:
+            msg = f"report_at_least = {self.report_at_least}: allowed are values of 0 to 1"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What the model was validated for: outside, ``OutsideIntendedUse``."""
 
@@ -120,7 +167,7 @@ class Runtime:
     ``precision``: ``float32``, ``bfloat16`` or ``auto`` (bfloat16 where the processor has it).
     ``fast_resample``: own resampling and inverse in place of the bundle's.
     ``clamp_roi``: shrink the sliding window to the image.
-    ``overrides``: bundle ids replaced before anything is instantiated.
+    ``overrides``: bundle ids replaced before anything is instantiated; ``remove``: ids taken out.
     """
 
     precision: str = "float32"
@@ -130,6 +177,7 @@ class Runtime:
     time_limit_s: float = 600.0
     memory_limit_mb: int = 8000
     overrides: Mapping[str, object] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse an unknown precision."""
@@ -169,9 +217,13 @@ class ModelFile:
     labels: tuple[Label, ...]
     version: str = "0"
     trust: str = "pieces"
+    overlapping: bool = False  # labels may share voxels: channel v - 1 of the output is label v
+    confirmed: bool = True  # false: codes and inputs are guesses; no route may name the model
     research: bool = True
     procedure: Code | None = None  # Procedure Reported (TID 1500), from CID 100
     finding_site: Code | None = None
+    classes: tuple[ClassLabel, ...] = ()
+    classification: ClassificationSettings = field(default_factory=ClassificationSettings)
     limits: Limits = field(default_factory=Limits)
     runtime: Runtime = field(default_factory=Runtime)
     outputs: Outputs = field(default_factory=Outputs)
@@ -193,6 +245,9 @@ class ModelFile:
         if len(set(values)) != len(values):
             msg = f"labels: a value stands twice in {values}"
             raise ValueError(msg)
+        if self.overlapping and max(values, default=0) > MOST_OVERLAPPING:
+            msg = f"overlapping = true: allowed are label values 1 to {MOST_OVERLAPPING}, met {max(values)}"
+            raise ValueError(msg)
         if not self.inputs:
             msg = "inputs: at least one [[inputs]] table is needed"
             raise ValueError(msg)
@@ -200,3 +255,8 @@ class ModelFile:
     def label(self, value: int) -> Label:
         """Return the label of a mask value."""
         return next(label for label in self.labels if label.value == value)
+
+    def unconfirmed(self) -> tuple[str, ...]:
+        """Return the names of labels and classes whose code nobody has given yet."""
+        named = [(label.name, label.type) for label in self.labels] + [(one.name, one.code) for one in self.classes]
+        return tuple(name for name, code in named if code.scheme == UNCONFIRMED_SCHEME)

@@ -39,6 +39,9 @@ SECTIONS = {
     "[inputs.spacing_mm]": (
         MODEL_TOML, ["inputs", 0, "spacing_mm"], model.SpacingLimits, model_schema.SpacingTable, set()),
     "[[labels]]": (MODEL_TOML, ["labels", 0], model.Label, model_schema.LabelTable, set()),
+    "[[classes]]": (MODEL_TOML, ["classes", 0], model.ClassLabel, model_schema.ClassTable, set()),
+    "[classification]": (
+        MODEL_TOML, ["classification"], model.ClassificationSettings, model_schema.ClassificationTable, set()),
     "[limits]": (MODEL_TOML, ["limits"], model.Limits, model_schema.LimitsTable, set()),
     "[runtime]": (MODEL_TOML, ["runtime"], model.Runtime, model_schema.RuntimeTable, set()),
     "[outputs]": (MODEL_TOML, ["outputs"], model.Outputs, model_schema.OutputsTable, set()),
