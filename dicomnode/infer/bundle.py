@@ -14,6 +14,7 @@ from monai.transforms.compose import Compose
 
 from dicomnode.errors import ModelFailed, ModelRefused
 from dicomnode.infer.audit import NotAllowed, evaluated_slice, short_name
+from dicomnode.infer.job import Loading
 from dicomnode.infer.parse import BUNDLE_ROOT, Files, build, components, parser_of, read_config, resolved
 from dicomnode.infer.weights import load_weights, weights_of
 
@@ -43,7 +44,7 @@ class Bundle:
     device: torch.device
 
 
-def load(files: Files, *, overrides: Mapping[str, object], device: torch.device) -> Bundle:
+def load_pieces(loading: Loading) -> Bundle:
     """Audit the config, build the pieces, load the weights.
 
     Raises
@@ -53,26 +54,38 @@ def load(files: Files, *, overrides: Mapping[str, object], device: torch.device)
     ModelFailed
         If the config is unreadable, a piece cannot be built, or the weights do not fit the network.
     """
-    config = resolved(read_config(files), overrides)
+    files, device = loading.files, loading.device
+    config = resolved(read_config(files), loading.overrides, loading.model.get("remove", ()))
     config.update({"bundle_root": BUNDLE_ROOT, "device": str(device)})
+    parser = audited(config, PIECES)
+    network = _network(parser)
+    load_weights(network, weights_of(config, files))
+    keys = image_keys(config)
+    return Bundle(
+        network=network.to(device).eval(),
+        preprocessing=chain(build(parser, "preprocessing")),
+        inferer=build(parser, "inferer") or SimpleInferer(),
+        postprocessing=chain(build(parser, "postprocessing")),
+        image_key=keys[0], pred_key="pred", divisor=_divisor(config, files), device=device,
+    )
+
+
+def audited(config: Mapping[str, Any], roots: tuple[str, ...]) -> ConfigParser:
+    """Return a parser over what ``roots`` evaluate, loaders and savers removed.
+
+    Raises
+    ------
+    ModelRefused
+        If that names anything that is not allowed.
+    """
     try:
-        parser = parser_of(evaluated_slice(config, PIECES))
+        return parser_of(evaluated_slice(config, roots))
     except NotAllowed as error:
         msg = (
             f"the bundle asks for what 'pieces' mode does not run: {error}. "
             "Remove it from the bundle, or run the bundle elsewhere"
         )
         raise ModelRefused(msg) from error
-    network = _network(parser)
-    load_weights(network, weights_of(config, files))
-    keys = _image_keys(config)
-    return Bundle(
-        network=network.to(device).eval(),
-        preprocessing=_chain(build(parser, "preprocessing")),
-        inferer=build(parser, "inferer") or SimpleInferer(),
-        postprocessing=_chain(build(parser, "postprocessing")),
-        image_key=keys[0], pred_key="pred", divisor=_divisor(config, files), device=device,
-    )
 
 
 def _network(parser: ConfigParser) -> torch.nn.Module:
@@ -83,7 +96,8 @@ def _network(parser: ConfigParser) -> torch.nn.Module:
     return network
 
 
-def _chain(transforms: object) -> Compose:
+def chain(transforms: object) -> Compose:
+    """Return transforms as one chain: an empty one for None."""
     if isinstance(transforms, Compose):
         return transforms
     if transforms is None:
@@ -92,7 +106,7 @@ def _chain(transforms: object) -> Compose:
     return Compose(many)
 
 
-def _image_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
+def image_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the keys that the bundle's loader would fill, ``image`` where it has none."""
     for item in components(config.get("preprocessing")):
         if short_name(item["_target_"]) == "LoadImaged":

@@ -20,7 +20,7 @@ from dicomnode.infer import sandbox, wire
 if TYPE_CHECKING:
     import torch
 
-    from dicomnode.infer.bundle import Bundle
+    from dicomnode.infer.job import Runner
 
 UNWANTED: Final = ("matplotlib", "ignite", "tensorboard", "pandas", "skimage", "itk", "fire", "IPython", "mlflow")
 """Packages that MONAI would import if it found them: slow, wanting to write caches, and of no use here."""
@@ -48,7 +48,7 @@ class _Server:
 
     def __init__(self, channel: socket.socket, report: Mapping[str, str]) -> None:
         self._channel, self._report = channel, report
-        self._bundle: Bundle | None = None
+        self._runner: Runner | None = None
 
     def answer(self, message: wire.Message, fds: list[int]) -> None:
         """Do what a message asks; every failure becomes an answer with its class and its sentence."""
@@ -66,32 +66,34 @@ class _Server:
         start = time.perf_counter()
         import torch
 
-        from dicomnode.infer import bundle
+        from dicomnode.infer.job import Loading, runner_of
 
         torch.set_num_threads(max(1, message["threads"]))
         device = _device(message["device"])
         if device.type == "cpu":
             _limit_memory(message["memory_limit_mb"])
         files = {path: _read(fd) for path, fd in zip(message["files"], fds, strict=True)}
-        self._bundle = bundle.load(files, overrides=message["overrides"], device=device)
+        self._runner = runner_of(Loading(files=files, overrides=message["overrides"], device=device,
+                                         model=message["model"]))
         return {"ok": True, "seconds": time.perf_counter() - start, "device": str(device), "sandbox": self._report}
 
     def _run(self, message: wire.Message, fds: list[int]) -> wire.Message:
         import numpy as np
 
-        from dicomnode.infer.segment import Settings, segment
+        from dicomnode.infer.job import Job
 
-        if self._bundle is None:
+        if self._runner is None:
             msg = "asked to run before a bundle was loaded"
             raise RuntimeError(msg)
         *inputs, result = fds
         channels = [wire.view(fd, item["dtype"], message["shape"])
                     for fd, item in zip(inputs, message["inputs"], strict=True)]
-        out = wire.view(result, message["out_dtype"], message["shape"], writable=True)
-        outcome = segment(self._bundle, channels, np.asarray(message["affine_ras_mm"], dtype=np.float64),
-                          Settings.of(message["settings"]), out_zyx=out, progress=self._progress())
-        return {"ok": True, "seconds": outcome.seconds, "notes": list(outcome.notes),
-                "peak_mb": _peak_mb(), "device": str(self._bundle.device)}
+        answer = self._runner.run(Job(
+            channels_zyx=channels, affine_ras_mm=np.asarray(message["affine_ras_mm"], dtype=np.float64),
+            settings=message["settings"], progress=self._progress(),
+            out_zyx=wire.view(result, message["out_dtype"], message["shape"], writable=True)))
+        return {"ok": True, "seconds": dict(answer.seconds), "notes": list(answer.notes), "found": dict(answer.found),
+                "peak_mb": _peak_mb(), "device": str(self._runner.device)}
 
     def _progress(self) -> Callable[[float], None]:
         last = 0.0

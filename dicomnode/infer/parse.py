@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from monai.bundle.config_item import ComponentLocator
@@ -61,14 +61,16 @@ def _yaml(text: bytes) -> object:
         raise ValueError(str(error)) from error
 
 
-def resolved(config: dict[str, Any], overrides: Mapping[str, object]) -> dict[str, Any]:
-    """Apply the model file's overrides, then macros and relative ids; nothing is evaluated."""
+def resolved(config: dict[str, Any], overrides: Mapping[str, object], remove: Sequence[str] = ()) -> dict[str, Any]:
+    """Apply the model file's overrides and removals, then macros and relative ids; nothing is evaluated."""
     config.pop("imports", None)
     try:
         refuse_file_macros(config)
         parser = ConfigParser(config=config)
         for key, value in overrides.items():
             parser[key] = value
+        for key in remove:
+            _take_out(config, key)
         parser.resolve_macro_and_relative_ids()  # type: ignore[no-untyped-call]
     except NotAllowed as error:
         raise ModelRefused(str(error)) from error
@@ -77,6 +79,21 @@ def resolved(config: dict[str, Any], overrides: Mapping[str, object]) -> dict[st
         raise ModelFailed(msg) from error
     resolved: dict[str, Any] = parser.get()
     return resolved
+
+
+def _take_out(config: dict[str, Any], key: str) -> None:
+    """Delete one id; KeyError where the config has none of that name."""
+    *above, last = key.replace("::", "#").split("#")
+    place: Any = config
+    for part in above:
+        place = place[int(part)] if isinstance(place, list) else place[part]
+    if isinstance(place, list):
+        del place[int(last)]
+    elif isinstance(place, dict) and last in place:
+        del place[last]
+    else:
+        msg = f"the model file removes {key!r}, which the bundle's config does not have"
+        raise KeyError(msg)
 
 
 def parser_of(config: dict[str, Any]) -> ConfigParser:

@@ -27,11 +27,28 @@ from dicomnode.domain.volume import Volume
 from dicomnode.errors import ModelFailed, ModelMissing
 from dicomnode.infer.digest import bundle_digest
 from dicomnode.infer.process import ChildProcess
-from dicomnode.infer.request import Request
+from dicomnode.infer.request import Request, described
 from dicomnode.infer.verify import check_digest, check_supported, checked_copy, unreadable
 
 Progress = Callable[[float], None]
 SANDBOX_TIMEOUT_S: Final = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawBox:
+    """One detected box, axis-aligned with the source grid.
+
+    Parameters
+    ----------
+    box_zyx:
+        Edges (z0, y0, x0, z1, y1, x1) in source index coordinates: voxel k covers k - 0.5 to k + 0.5.
+    label:
+        Value of one of the model file's ``[[labels]]``.
+    """
+
+    box_zyx: tuple[float, float, float, float, float, float]
+    label: int
+    score: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +66,10 @@ class RawOutput:
         Largest resident memory of the child during this run.
     notes:
         Fallbacks that were taken.
+    boxes:
+        Of a detection; None for other tasks.
+    probabilities:
+        Of a classification: label value → probability; None for other tasks.
     """
 
     labels_zyx: NDArray[np.uint8] | NDArray[np.uint16] | None
@@ -56,8 +77,8 @@ class RawOutput:
     peak_mb: float
     device: str
     notes: tuple[str, ...] = ()
-    boxes: list[Mapping[str, Any]] | None = None
-    probabilities: Mapping[int, NDArray[np.float32]] | None = None
+    boxes: tuple[RawBox, ...] | None = None
+    probabilities: Mapping[int, float] | None = None
 
 
 @dataclass(slots=True)
@@ -138,14 +159,16 @@ class Pool:
                     request.message(), request.fds, deadline_s=deadline_s, time_limit_s=model.runtime.time_limit_s,
                     memory_limit_mb=model.runtime.memory_limit_mb, progress=self._tell(model, progress),
                     cancelled=cancelled)
-            labels = request.labels()
+            labels = request.labels() if model.task == "segmentation" else None
         finally:
             request.close()
-        _check_labels(model, labels)
+        if labels is not None:
+            _check_labels(model, labels)
         stages: dict[str, float] = {"load": load_s, **answer["seconds"]}
         seconds = {**stages, "transfer": time.monotonic() - start - sum(stages.values())}
         return RawOutput(labels_zyx=labels, seconds=seconds, peak_mb=float(answer["peak_mb"]),
-                         device=str(answer["device"]), notes=tuple(answer["notes"]))
+                         device=str(answer["device"]), notes=tuple(answer["notes"]),
+                         boxes=_boxes(answer["found"]), probabilities=_probabilities(answer["found"]))
 
     def close(self) -> None:
         """End every child."""
@@ -199,7 +222,7 @@ class Pool:
             try:
                 answer = child.ask(
                     {"do": "load", "files": list(copy.memory), "overrides": dict(model.runtime.overrides),
-                     "device": self._device, "threads": self._threads,
+                     "model": described(model), "device": self._device, "threads": self._threads,
                      "memory_limit_mb": model.runtime.memory_limit_mb},
                     list(copy.memory.values()), deadline_s=deadline_s, time_limit_s=model.runtime.time_limit_s,
                     memory_limit_mb=model.runtime.memory_limit_mb, cancelled=cancelled)
@@ -232,7 +255,24 @@ def sandbox_report() -> dict[str, str]:
 
 
 def _key(model: ModelFile) -> str:
-    return f"{model.bundle}|{model.digest}|{json.dumps(dict(model.runtime.overrides), sort_keys=True, default=str)}"
+    said = json.dumps([dict(model.runtime.overrides), described(model)], sort_keys=True, default=str)
+    return f"{model.bundle}|{model.digest}|{said}"
+
+
+def _boxes(found: Mapping[str, Any]) -> tuple[RawBox, ...] | None:
+    if "boxes" not in found:
+        return None
+    return tuple(_box(box) for box in found["boxes"])
+
+
+def _box(said: Mapping[str, Any]) -> RawBox:
+    z0, y0, x0, z1, y1, x1 = map(float, said["box_zyx"])
+    return RawBox(box_zyx=(z0, y0, x0, z1, y1, x1), label=int(said["label"]), score=float(said["score"]))
+
+
+def _probabilities(found: Mapping[str, Any]) -> Mapping[int, float] | None:
+    said = found.get("probabilities")
+    return None if said is None else {int(value): float(probability) for value, probability in said.items()}
 
 
 def _check_labels(model: ModelFile, labels: NDArray[Any]) -> None:

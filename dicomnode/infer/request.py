@@ -28,8 +28,7 @@ class Request:
         stack = self._channels[0].stack
         self._shape = stack.shape_zyx
         self._affine = stack.affine_lps_mm
-        highest = max((label.value for label in model.labels), default=1)
-        self._dtype = "uint8" if highest <= np.iinfo(np.uint8).max else "uint16"
+        self._dtype = label_dtype(model)
         self.fds = [wire.share(volume.values_zyx) for volume in self._channels]
         self.fds.append(wire.allocate(int(np.prod(self._shape)) * np.dtype(self._dtype).itemsize))
 
@@ -53,6 +52,22 @@ class Request:
         for fd in self.fds:
             os.close(fd)
         self.fds.clear()
+
+
+def label_dtype(model: ModelFile) -> str:
+    """Return the smallest type that holds every label, or every bit where labels overlap."""
+    highest = max((label.value for label in model.labels), default=1)
+    most = 8 if model.overlapping else int(np.iinfo(np.uint8).max)
+    return "uint8" if highest <= most else "uint16"
+
+
+def described(model: ModelFile) -> dict[str, object]:
+    """Return what a child must know of a model file to load its bundle, as JSON data."""
+    return {
+        "task": model.task, "trust": model.trust, "overlapping": model.overlapping,
+        "roles": [role.role for role in model.inputs], "labels": [label.value for label in model.labels],
+        "remove": list(model.runtime.remove),
+    }
 
 
 def affine_ras_mm(affine_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:

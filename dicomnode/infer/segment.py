@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from dicomnode.errors import GpuOutOfMemory, ModelFailed
 from dicomnode.infer import grid as grids
 from dicomnode.infer import resample, standard, windows
-from dicomnode.infer.bundle import Bundle
+from dicomnode.infer.bundle import Bundle, load_pieces
+from dicomnode.infer.job import Answer, Job, Loading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,29 @@ class Outcome:
     seconds: dict[str, float]
     notes: tuple[str, ...]
     highest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segmenter:
+    """A segmentation bundle, run by its pieces."""
+
+    bundle: Bundle
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.bundle.device
+
+    def run(self, job: Job) -> Answer:
+        """Write the labels of one volume."""
+        outcome = segment(self.bundle, job.channels_zyx, job.affine_ras_mm, Settings.of(job.settings),
+                          out_zyx=job.out_zyx, progress=job.progress)
+        return Answer(seconds=outcome.seconds, notes=outcome.notes)
+
+
+def load(loading: Loading) -> Segmenter:
+    """Load a segmentation bundle by its pieces; raises as ``load_pieces``."""
+    return Segmenter(bundle=load_pieces(loading))
 
 
 def segment(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: NDArray[np.float64],

@@ -9,6 +9,8 @@ from dicomnode.domain.model import ModelFile
 from dicomnode.errors import ModelChanged, ModelMissing, ModelRefused
 from dicomnode.infer.digest import BundleCopy, copy_bundle
 
+RUNS: Final = frozenset({("pieces", "segmentation")})
+"""(trust, task) that this version runs."""
 CONFIG_SUFFIXES: Final = (".json", ".yaml", ".yml")
 WEIGHT_SUFFIXES: Final = (".pt", ".pth", ".ckpt")
 
@@ -19,16 +21,11 @@ def check_supported(model: ModelFile) -> None:
     Raises
     ------
     ModelRefused
-        It wants to run its own scripts, or its task is not known.
+        No module runs its task with its trust.
     """
-    if model.trust != "pieces":
-        msg = (
-            f"model {model.name}: trust = {model.trust!r}: this version runs bundles by their pieces only "
-            "(trust = 'pieces'); a bundle that needs its own scripts cannot be run"
-        )
-        raise ModelRefused(msg)
-    if model.task != "segmentation":
-        msg = f"model {model.name}: task = {model.task!r}: this version runs segmentation only"
+    if (model.trust, model.task) not in RUNS:
+        known = ", ".join(f"{task} with trust = '{trust}'" for trust, task in sorted(RUNS))
+        msg = (f"model {model.name}: task = {model.task!r} with trust = {model.trust!r}: this version runs {known}")
         raise ModelRefused(msg)
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dicomnode.errors import ModelFailed, ModelRefused
-from dicomnode.infer.bundle import Bundle, load
+from dicomnode.infer.bundle import Bundle, load_pieces
+from dicomnode.infer.job import Loading
 from tests.bundles import SMALL_UNET, spleen_form
 
 
@@ -24,7 +25,11 @@ def files(a_folder) -> dict[str, bytes]:
 
 
 def loaded(files: dict[str, bytes], **overrides: object) -> Bundle:
-    return load(files, overrides=overrides, device=torch.device("cpu"))
+    return load_pieces(loading(files, overrides))
+
+
+def loading(files: dict[str, bytes], overrides: dict[str, object] | None = None, **model: object) -> Loading:
+    return Loading(files=files, overrides=overrides or {}, device=torch.device("cpu"), model=model)
 
 
 def changed(files: dict[str, bytes], **ids: object) -> dict[str, bytes]:
