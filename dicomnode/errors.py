@@ -17,6 +17,8 @@ what is allowed and what to do next::
     │  ├─ UndecodablePixels · ConflictingInstances · OutsideIntendedUse · MixedFrameOfReference
     │  └─ UndecodableText
     ├─ UnusableDataset               FAIL   exit 65   carries every problem found
+    ├─ UnusableCheckpoint            FAIL   exit 65
+    ├─ TrainingDiverged              FAIL   exit 70   names the cases of the step
     ├─ UnusableBundle                FAIL   exit 65   a bundle that is not taken in
     ├─ HubUnavailable                FAIL   exit 69   a bundle could not be fetched
     ├─ InferenceError                RETRY  exit 70
@@ -208,6 +210,16 @@ class UnusableDataset(DicomNodeError):
     def __init__(self, *problems: str) -> None:
         self.problems = problems
         super().__init__("\n".join(problems))
+
+
+class UnusableCheckpoint(DicomNodeError):
+    """A training cannot go on from its checkpoint: unreadable, or made by another training."""
+
+    exit_code = EXIT_BAD_DATA
+
+
+class TrainingDiverged(DicomNodeError):
+    """A loss or a gradient is no number any more; the last good checkpoint is kept."""
 
 
 class UnforeseenFailure(DicomNodeError):

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 PatchSize = Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=3, max_length=3)]
 """Voxels along x, y, z."""
 Shares = dict[str, Annotated[float, Field(ge=0)]]
-Code = Annotated[dict[str, str], Field(description="value, scheme, meaning")]
 
 
 class _Strict(BaseModel):
@@ -67,6 +66,7 @@ class Settings(_Strict):
     clip_norm: float | None = Field(default=12.0, gt=0)
     amp: Literal["auto", True, False] = "auto"
     validate_every: int = Field(default=200, gt=0)
+    checkpoint_every: int = Field(default=100, gt=0)
     early_stopping: int | None = Field(default=None, gt=0)
     keep: Literal["best", "last"] = "best"
     deterministic: bool = True
@@ -75,6 +75,7 @@ class Settings(_Strict):
     places: dict[str, Place] = Field(default_factory=dict)
     shift: float = Field(default=0.25, ge=0, le=0.5)
     rare_class_prior: dict[str, float] = Field(default_factory=dict)
+    class_weights: Shares = Field(default_factory=dict)
     scripts: str | None = None
     model_file: dict[str, Any] = Field(default_factory=dict)
     detection: dict[str, Any] = Field(default_factory=dict)
