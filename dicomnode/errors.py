@@ -15,7 +15,7 @@ what is allowed and what to do next::
     │  ├─ NoSuitableSeries · MissingSlices · IrregularSpacing · GantryTilt · MixedOrientation
     │  ├─ DuplicatePositions · MixedPixelSpacing · MixedMatrix · MissingGeometry · MissingRescale
     │  ├─ UndecodablePixels · ConflictingInstances · OutsideIntendedUse · MixedFrameOfReference
-    │  └─ UndecodableText
+    │  └─ UndecodableText · UnusableAnnotation
     ├─ UnusableDataset               FAIL   exit 65   carries every problem found
     ├─ UnusableCheckpoint            FAIL   exit 65
     ├─ TrainingDiverged              FAIL   exit 70   names the cases of the step
@@ -182,6 +182,10 @@ class UndecodablePixels(UnusableInput):
 
 class UndecodableText(UnusableInput):
     """The patient's name or identifier cannot be read: no character set is declared, or the bytes are not of it."""
+
+
+class UnusableAnnotation(UnusableInput):
+    """A segmentation, contour, report or mask cannot be read, or not be laid on the images."""
 
 
 class ConflictingInstances(UnusableInput):
