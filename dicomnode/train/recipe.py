@@ -94,6 +94,12 @@ class Recipe:
         """
         return self._plain(self.config[key], {**self.config, **given})
 
+    def pieces(self, keys: Sequence[str], **given: object) -> dict[str, Any]:
+        """Those of the keys that the recipe has, as a bundle holds them: plain, lists of transforms as Compose."""
+        found = {key: self.plain(key, **given) for key in keys if key in self.config}
+        return {key: {"_target_": "Compose", "transforms": value} if isinstance(value, list) else value
+                for key, value in found.items()}
+
     def _plain(self, value: object, ids: Mapping[str, Any]) -> object:
         if isinstance(value, Mapping):
             return {key: self._plain(item, ids) for key, item in value.items()}

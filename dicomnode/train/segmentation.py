@@ -140,7 +140,7 @@ class SegmentationTask:
 
     def published(self) -> Mapping[str, Any]:
         """The pieces of the bundle, as plain data."""
-        return {key: self._recipe.plain(key, **self.ids) for key in PUBLISHED if key in self._recipe.config}
+        return self._recipe.pieces(PUBLISHED, **self.ids)
 
 
 def set_rare_class_prior(network: torch.nn.Module, priors: Mapping[int, float], classes: int) -> None:
