@@ -13,6 +13,8 @@ from dicomnode.domain.dicom import Code, InstanceRef, uid
 from dicomnode.domain.model import Label
 from dicomnode.domain.volume import SliceStack
 
+Mask = NDArray[np.uint8] | NDArray[np.uint16]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
@@ -33,30 +35,50 @@ class Segmentation:
         uint8 or uint16, shape ``stack.shape_zyx``; 0 is background, other values are ``labels[].value``.
     labels:
         Every label the model can give, present in the mask or not.
+    overlapping:
+        Labels may share voxels: the mask is a field of bits, label value v is bit v - 1. ``voxels`` reads both forms.
     """
 
-    mask_zyx: NDArray[np.uint8] | NDArray[np.uint16]
+    mask_zyx: Mask
     stack: SliceStack
     labels: tuple[Label, ...]
+    overlapping: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a mask off the grid or with a value that has no label."""
         if self.mask_zyx.shape != self.stack.shape_zyx:
             msg = f"mask has shape {self.mask_zyx.shape}, the stack {self.stack.shape_zyx}"
             raise ValueError(msg)
-        unknown = values_present(self.mask_zyx) - {0} - {label.value for label in self.labels}
+        present = values_present(self.mask_zyx, overlapping=self.overlapping)
+        unknown = present - {0} - {label.value for label in self.labels}
         if unknown:
             msg = f"mask holds values {sorted(unknown)} that no label of the model file names"
             raise ValueError(msg)
 
     def present(self) -> tuple[Label, ...]:
         """Return the labels that have at least one voxel, in the model file's order."""
-        present = values_present(self.mask_zyx)
+        present = values_present(self.mask_zyx, overlapping=self.overlapping)
         return tuple(label for label in self.labels if label.value in present)
 
+    def voxels(self, label: Label) -> NDArray[np.bool_]:
+        """Return which voxels carry a label, in the shape of the mask."""
+        return marked(self.mask_zyx, label.value, overlapping=self.overlapping)
 
-def values_present(mask_zyx: NDArray[np.uint8] | NDArray[np.uint16]) -> set[int]:
-    """Return the values of a mask; slice by slice, so that counting needs no wide copy of the whole."""
+
+def marked(mask: Mask, value: int, *, overlapping: bool = False) -> NDArray[np.bool_]:
+    """Return which voxels of a mask, or of a part of one, carry the label of that value."""
+    if not overlapping:
+        return np.asarray(mask == value)
+    if value > 8 * mask.dtype.itemsize:
+        return np.zeros(mask.shape, dtype=bool)
+    return np.asarray((mask & mask.dtype.type(1 << (value - 1))) != 0)
+
+
+def values_present(mask_zyx: Mask, *, overlapping: bool = False) -> set[int]:
+    """Return the label values of a mask; slice by slice, so that counting needs no wide copy of the whole."""
+    if overlapping:
+        bits = int(np.bitwise_or.reduce(mask_zyx, axis=None))
+        return {bit + 1 for bit in range(bits.bit_length()) if bits >> bit & 1}
     return {int(value) for plane in mask_zyx for value in np.flatnonzero(np.bincount(plane.ravel()))}
 
 
@@ -146,6 +168,7 @@ class ModelFindings:
     stack: SliceStack
     segmentation: Segmentation | None = None
     lesion_zyx: NDArray[np.uint16] | None = None  # component numbers = Detection.number, 0 elsewhere
+    lesion_layers: tuple[NDArray[np.uint16], ...] = ()  # more of the same, for lesions that share voxels with others
     organs: tuple[Organ, ...] = ()
     detections: tuple[Detection, ...] = ()
     classifications: tuple[Classification, ...] = ()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dicomnode.domain.findings import ModelFindings
+from dicomnode.domain.findings import ModelFindings, marked
 from dicomnode.domain.volume import Volume
 
 TILE_PIXELS: Final = 384
@@ -79,7 +79,8 @@ def _tile(findings: ModelFindings, volume: Volume, index: int) -> Tile:
     marks: list[tuple[NDArray[np.bool_], Rgb]] = []
     if findings.segmentation is not None:
         plane = findings.segmentation.mask_zyx[index]
-        marks = [(plane == label.value, label.colour_rgb) for label in findings.segmentation.labels]
+        marks = [(marked(plane, label.value, overlapping=findings.segmentation.overlapping), label.colour_rgb)
+                 for label in findings.segmentation.labels]
     for found in findings.detections:
         if found.key_slice == index and findings.lesion_zyx is None:
             marks.append((_filled(plane_shape=volume.stack.shape_zyx[1:], box=found.box_yx), found.label.colour_rgb))

@@ -10,7 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.domain.findings import EncodedObject, ModelFindings
 from dicomnode.encode import sources as images
-from dicomnode.encode.segments import describe, label_map, segments_of
+from dicomnode.encode.segments import describe, pixels_of, segments_of
 from dicomnode.encode.series import Role, Stamp, encoding, finish, identity
 
 SEG_SLOT = 10
@@ -24,7 +24,7 @@ def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp
     """Return the findings' masks as a BINARY SEG on the source grid, or None where no voxel is marked.
 
     One frame per segment and slice that has voxels, each naming its source image (and frame). One segment per
-    structure, one per lesion.
+    structure, one per lesion; labels that overlap stay whole, and SegmentsOverlap says so.
 
     Parameters
     ----------
@@ -47,11 +47,11 @@ def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp
         first = found[findings.stack.planes[0].instance.sop_instance_uid]
         head = images.head_of(first)
         frames = int(first.NumberOfFrames) if images.is_multiframe(first) else None
-        numbers = label_map(findings, segments, frames)
+        pixels = pixels_of(findings, segments, frames)
         light = images.single_frame(images.unnamed(head), findings.stack, found) if frames is None \
             else images.multi_frame(images.unnamed(head), findings.stack, first)
         result = hd.seg.Segmentation(
-            source_images=light, pixel_array=numbers, segmentation_type="BINARY",
+            source_images=light, pixel_array=pixels, segmentation_type="BINARY",
             segment_descriptions=[describe(segment, findings.provenance) for segment in segments],
             omit_empty_frames=True, transfer_syntax_uid=ExplicitVRLittleEndian, content_label="AI_SEGMENTATION",
             content_description=f"{name} {findings.provenance.model_version}"[:64], **identity(stamp, role))

@@ -9,11 +9,9 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomnode.domain.findings import Detection, ModelFindings, Provenance
+from dicomnode.domain.findings import Detection, Mask, ModelFindings, Provenance, Segmentation, values_present
 from dicomnode.domain.model import Label
 from dicomnode.encode.codes import ARTIFICIAL_INTELLIGENCE, SIDES, concept
-
-Mask = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,16 +32,37 @@ def segments_of(findings: ModelFindings) -> tuple[Segment, ...]:
     structures: list[Label] = []
     if findings.segmentation is not None:
         possible = [label for label in findings.segmentation.labels if not label.lesion]
-        present = _present(findings.segmentation.mask_zyx, {label.value for label in possible})
+        present = _present(findings.segmentation, {label.value for label in possible})
         structures = [label for label in possible if label.value in present]
     lesions: list[Detection] = []
     if findings.lesion_zyx is not None:
-        drawn = _present(findings.lesion_zyx, {found.number for found in findings.detections})
+        wanted = {found.number for found in findings.detections}
+        drawn = {number for layer in _layers(findings) for number in _found(layer, wanted)}
         lesions = sorted((one for one in findings.detections if one.number in drawn), key=lambda one: one.number)
     pairs: list[tuple[Label, Detection | None]] = [*((label, None) for label in structures),
                                                    *((found.label, found) for found in lesions)]
     return tuple(Segment(number=number, label=label, lesion=lesion)
                  for number, (label, lesion) in enumerate(pairs, start=1))
+
+
+def pixels_of(findings: ModelFindings, segments: tuple[Segment, ...], frames: int | None = None) -> Mask:
+    """Return what a SEG's frames hold: a label map, or one plane of 0 and 1 per segment where segments may overlap.
+
+    Shape (frame, row, column), and with overlap (frame, row, column, segment); ``frames`` as for ``label_map``.
+    """
+    overlapping = findings.segmentation is not None and findings.segmentation.overlapping
+    if not overlapping and not findings.lesion_layers:
+        return label_map(findings, segments, frames)
+    order = _order(findings, frames)
+    shape = (frames or len(order), findings.stack.rows, findings.stack.columns, len(segments))
+    stacked = np.zeros(shape, np.uint8)
+    for place, segment in enumerate(segments):
+        if segment.lesion is not None:
+            for layer in _layers(findings):
+                stacked[order, ..., place] |= layer == segment.lesion.number
+        elif findings.segmentation is not None:
+            stacked[order, ..., place] = findings.segmentation.voxels(segment.label)
+    return stacked
 
 
 def label_map(findings: ModelFindings, segments: tuple[Segment, ...], frames: int | None = None) -> Mask:
@@ -55,7 +74,7 @@ def label_map(findings: ModelFindings, segments: tuple[Segment, ...], frames: in
         None: one plane per slice, in stack order. Else one per frame of a multi-frame image, in the order of its
         frames; frames outside the stack are 0.
     """
-    order = list(range(len(findings.stack.planes))) if frames is None else [p.frame - 1 for p in findings.stack.planes]
+    order = _order(findings, frames)
     shape = (frames or len(order), findings.stack.rows, findings.stack.columns)
     numbers: Mask = np.zeros(shape, np.uint8) if len(segments) < 256 else np.zeros(shape, np.uint16)  # noqa: PLR2004
     if findings.segmentation is not None:
@@ -96,7 +115,22 @@ def describe(segment: Segment, provenance: Provenance) -> hd.seg.SegmentDescript
     return description
 
 
-def _present(values_zyx: Mask, wanted: set[int]) -> set[int]:
+def _order(findings: ModelFindings, frames: int | None) -> list[int]:
+    planes = findings.stack.planes
+    return list(range(len(planes))) if frames is None else [plane.frame - 1 for plane in planes]
+
+
+def _layers(findings: ModelFindings) -> tuple[NDArray[np.uint16], ...]:
+    return (*(() if findings.lesion_zyx is None else (findings.lesion_zyx,)), *findings.lesion_layers)
+
+
+def _present(segmentation: Segmentation, wanted: set[int]) -> set[int]:
+    if segmentation.overlapping:
+        return wanted & values_present(segmentation.mask_zyx, overlapping=True)
+    return _found(segmentation.mask_zyx, wanted)
+
+
+def _found(values_zyx: Mask, wanted: set[int]) -> set[int]:
     """Return those of ``wanted`` that the array holds; stops at the slice where the last of them is found."""
     missing = set(wanted)
     for plane in values_zyx:

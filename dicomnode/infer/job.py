@@ -36,7 +36,7 @@ class Loading:
     files:
         Path inside the bundle → its bytes.
     model:
-        ``task``, ``trust``, ``overlapping``, ``roles``, ``labels``, ``remove``, and each task's own table, as JSON data.
+        What ``request.described`` says of the model file, as JSON data.
     """
 
     files: Mapping[str, bytes]

@@ -19,6 +19,7 @@ from dicomnode.domain.findings import Detection, Measurement, ModelFindings, Org
 from dicomnode.domain.model import Label, ModelFile
 from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import ModelFailed
+from dicomnode.infer.drawn import Box, Drawn
 from dicomnode.infer.midline import left_right_axis, middle_mm, side
 from dicomnode.infer.pool import RawOutput
 
@@ -32,8 +33,6 @@ MILLIMETRE: Final = Code(value="mm", scheme="UCUM", meaning="mm")
 TOUCHING: Final = np.ones((3, 3, 3), dtype=bool)
 """Voxels that share a face, an edge or a corner belong to one lesion."""
 MOST_LESIONS: Final = int(np.iinfo(np.uint16).max)
-Box = tuple[slice, ...]
-Mask = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,32 +68,33 @@ def model_findings(
         met = None if output.labels_zyx is None else output.labels_zyx.shape
         msg = f"model {model.name} gave labels of shape {met}; expected is {volume.stack.shape_zyx}"
         raise ModelFailed(msg)
-    mask: Mask = output.labels_zyx.copy()
-    boxes = ndimage.find_objects(mask)
-    organs = tuple(_organs(model, mask, boxes, volume))
-    lesions, too_small = _lesions(model, mask, boxes, volume.stack)
-    profile = _organ_profile(model, mask, boxes, left_right_axis(volume.stack))
+    drawn = Drawn.of(output.labels_zyx.copy(), overlapping=model.overlapping)
+    organs = tuple(_organs(model, drawn, volume))
+    lesions, too_small = _lesions(model, drawn, volume.stack)
+    profile = _organ_profile(model, drawn, left_right_axis(volume.stack))
     middle = middle_mm(volume, profile) if lesions else None
     detections = tuple(_detection(lesion, number, volume.stack, middle, tracking_uid)
                        for number, lesion in enumerate(lesions, start=1))
+    layers = _layers(lesions, drawn)
     return ModelFindings(
         provenance=provenance, stack=volume.stack,
-        segmentation=Segmentation(mask_zyx=mask, stack=volume.stack, labels=model.labels),
-        lesion_zyx=_numbered(lesions, mask.shape) if lesions else None,
+        segmentation=Segmentation(mask_zyx=drawn.mask_zyx, stack=volume.stack, labels=model.labels,
+                                  overlapping=model.overlapping),
+        lesion_zyx=layers[0] if layers else None, lesion_layers=layers[1:],
         organs=organs, detections=detections,
         looked_for=tuple(label for label in model.labels if label.lesion),
         warnings=_warnings(too_small), seconds=output.seconds)
 
 
-def _organs(model: ModelFile, mask: Mask, boxes: Sequence[Box | None], volume: Volume) -> Iterator[Organ]:
+def _organs(model: ModelFile, drawn: Drawn, volume: Volume) -> Iterator[Organ]:
     for label in model.labels:
-        box = boxes[label.value - 1] if label.value <= len(boxes) else None
+        box = drawn.boxes.get(label.value)
         if label.lesion or box is None:
             continue
-        inside = mask[box] == label.value
+        inside = drawn.inside(label)
         millilitres = _volume_ml(inside, box, volume.stack)
         if millilitres < label.min_ml:
-            mask[box][inside] = 0
+            drawn.erase(label, box, inside)
             continue
         yield Organ(label=label, voxels=int(inside.sum()),
                     measurements=tuple(_measurements(label, inside, box, volume, millilitres)))
@@ -117,27 +117,26 @@ def _volume_ml(inside: NDArray[np.bool_], box: Box, stack: SliceStack) -> float:
     return float(per_slice @ stack.slice_volumes_ml[box[0]])
 
 
-def _lesions(model: ModelFile, mask: Mask, boxes: Sequence[Box | None],
-             stack: SliceStack) -> tuple[list[_Lesion], int]:
+def _lesions(model: ModelFile, drawn: Drawn, stack: SliceStack) -> tuple[list[_Lesion], int]:
     """Return the lesions, largest first, and how many components were too small; those leave the mask."""
     kept: list[_Lesion] = []
     too_small = 0
     for label in model.labels:
-        box = boxes[label.value - 1] if label.value <= len(boxes) else None
-        if not label.lesion or box is None:
+        if not label.lesion or label.value not in drawn.boxes:
             continue
-        for lesion in _components(label, mask, box, stack):
+        for lesion in _components(label, drawn, stack):
             if lesion.volume_ml >= label.min_ml and _longest_axis_mm(lesion.voxels, stack)[0] >= label.min_diameter_mm:
                 kept.append(lesion)
             else:
-                mask[lesion.box][lesion.voxels] = 0
+                drawn.erase(label, lesion.box, lesion.voxels)
                 too_small += 1
     kept.sort(key=lambda lesion: -lesion.volume_ml)
     return kept[:MOST_LESIONS], too_small
 
 
-def _components(label: Label, mask: Mask, box: Box, stack: SliceStack) -> Iterator[_Lesion]:
-    numbers, _count = ndimage.label(mask[box] == label.value, structure=TOUCHING)
+def _components(label: Label, drawn: Drawn, stack: SliceStack) -> Iterator[_Lesion]:
+    box = drawn.boxes[label.value]
+    numbers, _count = ndimage.label(drawn.inside(label), structure=TOUCHING)
     for number, inner in enumerate(ndimage.find_objects(numbers), start=1):
         whole = tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner, strict=True))
         voxels = numbers[inner] == number
@@ -182,20 +181,24 @@ def _extreme(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(points[ends], dtype=np.float64)
 
 
-def _numbered(lesions: Sequence[_Lesion], shape: tuple[int, ...]) -> NDArray[np.uint16]:
-    numbered = np.zeros(shape, dtype=np.uint16)
+def _layers(lesions: Sequence[_Lesion], drawn: Drawn) -> tuple[NDArray[np.uint16], ...]:
+    """Return arrays of lesion numbers: one, or where labels overlap one for each label, in the order of its first."""
+    layers: dict[int, NDArray[np.uint16]] = {}
     for number, lesion in enumerate(lesions, start=1):
-        numbered[lesion.box][lesion.voxels] = number
-    return numbered
+        key = lesion.label.value if drawn.overlapping else 0
+        if key not in layers:
+            layers[key] = np.zeros(drawn.mask_zyx.shape, dtype=np.uint16)
+        layers[key][lesion.box][lesion.voxels] = number
+    return tuple(layers.values())
 
 
-def _organ_profile(model: ModelFile, mask: Mask, boxes: Sequence[Box | None], axis: int) -> NDArray[np.int64]:
+def _organ_profile(model: ModelFile, drawn: Drawn, axis: int) -> NDArray[np.int64]:
     """Return how many voxels of structures lie at each index along ``axis``."""
-    profile = np.zeros(mask.shape[axis], dtype=np.int64)
+    profile = np.zeros(drawn.mask_zyx.shape[axis], dtype=np.int64)
     for label in model.labels:
-        box = boxes[label.value - 1] if label.value <= len(boxes) else None
+        box = drawn.boxes.get(label.value)
         if not label.lesion and box is not None:
-            profile[box[axis]] += (mask[box] == label.value).sum(axis=tuple(i for i in range(3) if i != axis))
+            profile[box[axis]] += drawn.inside(label).sum(axis=tuple(i for i in range(3) if i != axis))
     return profile
 
 

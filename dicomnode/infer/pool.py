@@ -276,7 +276,8 @@ def _probabilities(found: Mapping[str, Any]) -> Mapping[int, float] | None:
 
 
 def _check_labels(model: ModelFile, labels: NDArray[Any]) -> None:
-    unknown = sorted(values_present(labels) - {0} - {label.value for label in model.labels})
+    present = values_present(labels, overlapping=model.overlapping)
+    unknown = sorted(present - {0} - {label.value for label in model.labels})
     if unknown:
         msg = f"model {model.name}: its mask holds the values {unknown}, which no [[labels]] of the model file names"
         raise ModelFailed(msg)

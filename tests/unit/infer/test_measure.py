@@ -206,3 +206,43 @@ def test_one_lung_has_no_valley(centres):
     x = np.arange(256)
     lung = sum(4000 * np.exp(-((x - centre) / 22.0) ** 2) for centre in centres)
     assert midline._valley(np.asarray(lung).astype(np.int64), 1.4) is None
+
+
+def overlapping(mask: np.ndarray, *labels: Label) -> ModelFindings:
+    volume = Volume(values_zyx=np.zeros(mask.shape, np.int16), stack=stack(mask.shape, AXIAL), modality="CT")
+    output = RawOutput(labels_zyx=mask, seconds={}, peak_mb=0, device="cpu")
+    return model_findings(replace(model(*labels), overlapping=True), volume, output, provenance=provenance(),
+                          tracking_uid=uid_of)
+
+
+def test_a_structure_inside_another_is_measured_and_so_is_the_whole_of_the_other():
+    whole, core = replace(BODY, value=1, measure=("volume_ml",)), replace(BODY, value=9, measure=("volume_ml",))
+    mask = np.zeros(SHAPE, np.uint16)
+    mask[2:12, 5:15, 10:50] |= 1
+    mask[4:6, 5:15, 10:20] |= 1 << 8
+    found = overlapping(mask, whole, core)
+    assert [(organ.label.value, organ.voxels) for organ in found.organs] == [(1, 4000), (9, 200)]
+    assert found.segmentation.present() == (whole, core)
+
+
+def test_a_lesion_too_small_leaves_its_own_label_alone():
+    whole = replace(NODULE, value=1, min_ml=0.0)
+    core = replace(NODULE, value=2, min_ml=0.05)
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:8, 5:15, 10:20] |= 1
+    mask[4:6, 6:8, 11:13] |= 2
+    found = overlapping(mask, whole, core)
+    assert [found.label.value for found in found.detections] == [1]
+    assert int(found.segmentation.voxels(whole).sum()) == 600
+    assert found.segmentation.present() == (whole,)
+
+
+def test_lesions_that_share_voxels_lie_in_layers_of_their_own():
+    whole, core = replace(NODULE, value=1, min_ml=0.0), replace(NODULE, value=2, min_ml=0.0)
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:8, 5:15, 10:20] |= 1
+    mask[4:6, 6:9, 11:14] |= 2
+    found = overlapping(mask, whole, core)
+    assert [one.label.value for one in found.detections] == [1, 2]
+    assert int((found.lesion_zyx == 1).sum()) == 600
+    assert [int((layer == 2).sum()) for layer in found.lesion_layers] == [18]
