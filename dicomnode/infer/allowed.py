@@ -40,6 +40,9 @@ LayerNorm LeakyReLU Linear LogSoftmax MaxPool1d MaxPool2d MaxPool3d Mish PReLU P
 ReplicationPad3d SELU Sequential SiLU Sigmoid Softmax Softplus Tanh Unflatten Upsample ZeroPad2d ZeroPad3d
 """)
 
+_FEATURES: Final = _words("BackboneWithFPN FeaturePyramidNetwork LastLevelMaxPool LastLevelP6P7")
+_RETINANET: Final = "monai.apps.detection.networks.retinanet_"
+
 CLASSES: Final[dict[str, str]] = {
     "Compose": "monai.transforms.Compose",
     "SkipConnection": "monai.networks.layers.SkipConnection",
@@ -47,6 +50,12 @@ CLASSES: Final[dict[str, str]] = {
     "ResidualUnit": "monai.networks.blocks.ResidualUnit",
     "UpSample": "monai.networks.blocks.UpSample",
     **{name: f"monai.transforms.{name}" for name in (*_DICT_TRANSFORMS, *_ARRAY_TRANSFORMS)},
+    "RetinaNet": f"{_RETINANET}network.RetinaNet",
+    "RetinaNetDetector": f"{_RETINANET}detector.RetinaNetDetector",
+    "resnet_fpn_feature_extractor": f"{_RETINANET}network.resnet_fpn_feature_extractor",
+    "AnchorGenerator": "monai.apps.detection.utils.anchor_utils.AnchorGenerator",
+    "AnchorGeneratorWithAnchorShape": "monai.apps.detection.utils.anchor_utils.AnchorGeneratorWithAnchorShape",
+    **{name: f"monai.networks.blocks.{name}" for name in _FEATURES},
     **{name: f"monai.inferers.{name}" for name in _INFERERS},
     **{name: f"monai.networks.nets.{name}" for name in _NETWORKS},
     **{name: f"torch.nn.{name}" for name in _LAYERS},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from dicomnode.errors import GpuOutOfMemory, ModelFailed
 from dicomnode.infer import grid as grids
 from dicomnode.infer import resample, standard, windows
 from dicomnode.infer.bundle import Bundle, load_pieces
+from dicomnode.infer.clock import Clock
 from dicomnode.infer.job import Answer, Job, Loading
 
 
@@ -107,7 +107,7 @@ def segment(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm:
 
 def _standard(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: NDArray[np.float64],
               settings: Settings, out_zyx: NDArray[Any], progress: Callable[[float], None]) -> Outcome:
-    clock = _Clock()
+    clock = Clock()
     image = standard.loaded_image(channels_zyx, affine_ras_mm)
     data = standard.preprocess(bundle, image)
     del image
@@ -125,7 +125,7 @@ def _standard(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_m
 
 def _fast(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: NDArray[np.float64],
           settings: Settings, out_zyx: NDArray[Any], progress: Callable[[float], None]) -> Outcome:
-    clock = _Clock()
+    clock = Clock()
     plan = grids.plan(bundle)
     target = grids.target_grid(plan.spatial, bundle.image_key, affine_ras_mm, channels_zyx[0].shape)
     values = torch.stack([resample.resample(channel, target) for channel in channels_zyx])
@@ -157,16 +157,3 @@ def _infer(bundle: Bundle, image: torch.Tensor, settings: Settings,
     roi = windows.clamped_roi(bundle.inferer, tuple(image.shape[2:]), bundle.divisor) if settings.clamp_roi else None
     return windows.infer(bundle, image, precision=windows.Precision.of(settings.precision, bundle.device), roi=roi,
                          window_batch=settings.sw_batch_size, progress=progress)
-
-
-class _Clock:
-    """Seconds per stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
