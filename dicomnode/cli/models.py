@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dicomnode.cli.context import Context
 from dicomnode.cli.table import as_json, print_rows
-from dicomnode.errors import EXIT_CONFIG, DicomNodeError
+from dicomnode.errors import DicomNodeError
+
+if TYPE_CHECKING:
+    from dicomnode.domain.model import ModelFile
+    from dicomnode.infer.pool import Pool
 
 
 @click.group()
@@ -36,7 +41,8 @@ def list_models(context: Context, *, json_wanted: bool) -> None:
                 "name": name,
                 "task": model.task,
                 "version": model.version,
-                "labels": [x.name for x in model.labels],
+                "labels": [*(label.name for label in model.labels), *(one.name for one in model.classes)],
+                "confirmed": model.confirmed,
                 "intended_use": model.intended_use,
                 "bundle": model.bundle,
                 "digest": model.digest,
@@ -45,56 +51,86 @@ def list_models(context: Context, *, json_wanted: bool) -> None:
     print_rows(
         rows,
         json_wanted=json_wanted,
-        columns=("name", "task", "version", "labels", "intended_use"),
+        columns=("name", "task", "version", "confirmed", "labels", "intended_use"),
         empty=f"no model file in {context.config.config_dir / 'models'}",
     )
 
 
 @models.command()
-@click.argument("name")
+@click.argument("source", type=click.Path(exists=True, path_type=Path), metavar="PATH")
+@click.option("--name", default="", help="What to call the model; by default as the bundle is called.")
+@click.option("--trust", type=click.Choice(["pieces", "code"]), default=None,
+              help="'code' lets the bundle run code of its own, in the sandbox; by default such a bundle is refused.")
+@click.option("--model-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A model file that goes with it; by default PATH.toml where there is one, else one is written.")
+@click.option("--digest", "pinned", default="", help="The digest that the bundle must have.")
+@click.option("--replace", is_flag=True, help="Put it in the place of the model of that name, keeping its model file.")
+@click.option("--no-load", is_flag=True, help="Do not try whether it loads.")
 @click.pass_obj
-def show(context: Context, *, name: str) -> None:
-    """Print one model: task, inputs, labels, limits, self-test."""
+def add(context: Context, *, source: Path, name: str, trust: str | None, model_file: Path | None, pinned: str,
+        replace: bool, no_load: bool) -> None:
+    """Take in a bundle: a folder, or a zip."""
+    from dicomnode.adopt.add import Wish
+    from dicomnode.adopt.add import add as take_in
+    from dicomnode.cli.model_view import added_lines
+
+    wish = Wish(name=name, trust=trust or "", digest=pinned, model_file=model_file, replace=replace, load=not no_load)
+    for line in added_lines(take_in(source, context.config, wish)):
+        click.echo(line)
+
+
+@models.command()
+@click.argument("name")
+@as_json
+@click.pass_obj
+def show(context: Context, *, name: str, json_wanted: bool) -> None:
+    """Print one model: task, inputs, labels with codes, limits, runtime, self-test, and what its makers say."""
+    from dicomnode.cli.model_view import describe, lines
     from dicomnode.config import load_model
 
     model = load_model(name, context.config)
-    click.echo(
-        f"{model.name} {model.version} ({model.task})\n{model.intended_use}\nbundle {model.bundle}, {model.digest}"
-    )
-    for role in model.inputs:
-        click.echo(f"input {role.role}: {role.modality}, {role.orientation}, slices {role.slices}")
-    for label in model.labels:
-        click.echo(
-            f"label {label.value} {label.name}: {label.type}{', searched for as lesions' if label.lesion else ''}"
-        )
-    for keyword, allowed in model.limits.when.items():
-        click.echo(f"only {keyword} {' or '.join(allowed)}")
-    click.echo(f"only patients of {model.limits.age_years} years")
-    if model.self_test:
-        click.echo(f"self-test: {model.self_test.phantom} phantom, Dice {dict(model.self_test.dice_at_least)}")
+    bundle = context.config.node.models_dir / model.bundle
+    if json_wanted:
+        print_rows([describe(model, bundle)], json_wanted=True, columns=(), empty="")
+        return
+    for line in lines(model, bundle):
+        click.echo(line)
 
 
 @models.command()
 @click.argument("names", nargs=-1)
+@click.option("--load", is_flag=True, help="Also load each in the sandbox, as the worker does.")
+@click.option("--self-test", is_flag=True, help="Also run each on its phantom.")
 @click.pass_obj
-def verify(context: Context, *, names: tuple[str, ...]) -> None:
+def verify(context: Context, *, names: tuple[str, ...], load: bool, self_test: bool) -> None:
     """Compare each bundle's bytes with the pinned digest."""
     from dicomnode.config import load_model
     from dicomnode.infer.pool import Pool
 
     config = context.config
-    pool = Pool(config.node.models_dir, device="cpu", threads=1, warm=1)
-    failed = False
-    for name in names or _names(context):
-        try:
-            pool.verify(load_model(name, config))
-            click.echo(f"ok    {name}")
-        except DicomNodeError as error:
-            failed = True
-            click.echo(f"FAIL  {name}: {error.reason}")
-    pool.close()
-    if failed:
-        raise SystemExit(EXIT_CONFIG)
+    exit_code = 0
+    with Pool(config.node.models_dir, device=config.worker.device, threads=config.worker.threads, warm=1) as pool:
+        for name in names or _names(context):
+            try:
+                click.echo(f"ok    {name}{_verified(pool, load_model(name, config), load=load, self_test=self_test)}")
+            except DicomNodeError as error:
+                exit_code = exit_code or error.exit_code
+                click.echo(f"FAIL  {name}: {error.reason}")
+    if exit_code:
+        raise SystemExit(exit_code)
+
+
+def _verified(pool: Pool, model: ModelFile, *, load: bool, self_test: bool) -> str:
+    from dicomnode.run.selftest import self_test as run_self_test
+
+    pool.verify(model)
+    said = "" if model.confirmed else "  not confirmed"
+    if load or self_test:
+        said += f"  loaded in {pool.prepare(model):.1f} s"
+    if self_test:
+        scores = run_self_test(model, pool)
+        said += "  " + (", ".join(f"{key} {score:.3f}" for key, score in scores.items()) or "has no self-test")
+    return said
 
 
 @models.command()

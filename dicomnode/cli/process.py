@@ -25,7 +25,10 @@ def process(context: Context, *, path: Path, model_name: str, out: Path, device:
 
     logs.configure(level="WARNING", human=True, stream=sys.stderr)
     config = context.config
-    analysis, written = process_folder(path, load_model(model_name, config), config, out, device=device)
+    model = load_model(model_name, config)
+    if not model.confirmed:
+        click.echo(f"note: {model.name} is not confirmed: its inputs, names and codes are guesses", err=True)
+    analysis, written = process_folder(path, model, config, out, device=device)
     for findings in analysis.findings:
         for organ in findings.organs:
             values = ", ".join(f"{m.name.meaning} {m.value:.1f} {m.unit.value}" for m in organ.measurements)

@@ -48,7 +48,7 @@ def test_every_option_is_documented_and_has_help(name):
     options = {one.opts[0]: one for one in command.params if isinstance(one, click.Option)}
     assert ("--config" in options) is (name not in WITHOUT_CONFIG)
     assert [flag for flag, one in options.items() if not one.help] == []
-    assert set(re.findall(r"^\| `(--[a-z]+)` \|", SECTIONS[name], re.MULTILINE)) == options.keys() - {"--config"}
+    assert set(re.findall(r"^\| `(--[a-z-]+)` \|", SECTIONS[name], re.MULTILINE)) == options.keys() - {"--config"}
 
 
 @pytest.mark.parametrize("name", every_command())
@@ -92,10 +92,11 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("words", [
-    "check", "models list", "status", "studies", f"study {STUDY}", "jobs", "deliveries", "explain CT"])
+    "check", "models list", "models show DEMO", "status", "studies", f"study {STUDY}", "jobs", "deliveries", "explain CT"])
 def test_every_json_key_is_documented_and_no_other(node, words):
-    name = re.sub(r" (CT|[\d.]+)$", "", words)
-    asked = [str(node / "ct") if word == "CT" else word for word in words.split()]
+    name = re.sub(r" (CT|DEMO|[\d.]+)$", "", words)
+    given = {"CT": str(node / "ct"), "DEMO": "demo_chest"}
+    asked = [given.get(word, word) for word in words.split()]
     result = CliRunner().invoke(cli, ["--config", str(node / "node.toml"), *asked, "--json"])
     rows = json.loads(result.stdout)
     documented = SECTIONS[name].partition("| JSON key |")[2]

@@ -1,0 +1,107 @@
+"""A model file for a bundle that has none: what can be guessed is written, and marked for a person to confirm."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from dicomnode.adopt.guess import About, GuessedInput, GuessedLabel
+from dicomnode.domain.dicom import Code
+
+HEAD: Final = """\
+# Written by `dicomnode models add` from what the bundle says about itself. No person has checked it:
+# go through every line marked CONFIRM, try the model with `dicomnode process`, then say confirmed = true.
+# Until then no route may name it. `model.example.toml` explains every key.
+"""
+GOLDEN_ANGLE: Final = 0.618034
+"""Part of the colour circle between the colours of two labels: neighbours never look alike."""
+TABLE: Final = re.compile(r"^\[", re.MULTILINE)
+
+
+def skeleton(found: About, *, name: str, bundle: str, digest: str, trust: str) -> str:
+    """Return the text of a model file with ``confirmed = false``."""
+    lines = [HEAD, *_top(found, name, bundle, digest, trust)]
+    for one in found.inputs:
+        lines += _input(one, volumetric=found.volumetric)
+    for label in found.labels:
+        lines += _class(label) if found.task == "classification" else _label(label, found.task)
+    lines += ["", "[runtime]", "time_limit_s = 600", "memory_limit_mb = 8000"]
+    return "\n".join(lines) + "\n"
+
+
+def with_keys(text: str, **values: str) -> str:
+    """Return a model file's text with top-level keys set; everything else, comments too, stays as it is."""
+    first = TABLE.search(text)
+    head, rest = (text[:first.start()], text[first.start():]) if first else (text, "")
+    for key, value in values.items():
+        line = f"{key} = {_text(value)}"
+        head, count = re.subn(rf"^{key}[ \t]*=.*$", line.replace("\\", r"\\"), head, count=1, flags=re.MULTILINE)
+        if not count:
+            head = f"{head.rstrip()}\n{line}\n\n"
+    return head + rest
+
+
+def _top(found: About, name: str, bundle: str, digest: str, trust: str) -> Iterator[str]:
+    yield from (f"# CONFIRM: {doubt}" for doubt in found.doubts)
+    yield f"name = {_text(name)}"
+    yield f"task = {_text(found.task)}"
+    yield f"bundle = {_text(bundle)}"
+    yield f"digest = {_text(digest)}"
+    yield f"version = {_text(found.version)}"
+    yield f"trust = {_text(trust)}"
+    yield "confirmed = false"
+    yield "research = true"
+    yield f"intended_use = {_text(found.intended_use)}   # CONFIRM: reports quote it"
+
+
+def _input(one: GuessedInput, *, volumetric: bool) -> Iterator[str]:
+    yield "\n[[inputs]]"
+    yield f"role = {_text(one.role)}"
+    yield f"modality = {_text(one.modality)}   # CONFIRM"
+    yield f"slices = {{ min = {10 if volumetric else 1} }}   # CONFIRM, with orientation, spacing_mm and prefer"
+    if one.contains:
+        yield f"prefer = {{ SeriesDescription = {_text(one.contains)} }}   # CONFIRM: how your scanners name it"
+
+
+def _label(label: GuessedLabel, task: str) -> Iterator[str]:
+    lesion = label.codes.lesion or task == "detection"
+    yield "\n[[labels]]"
+    yield f"value = {label.value}"
+    yield f"name = {_text(label.name)}"
+    yield f"category = {_code(label.codes.category)}   # CONFIRM"
+    yield f"type = {_code(label.codes.type)}   # {_advice(label)}"
+    if label.codes.modifier is not None:
+        yield f"modifier = {_code(label.codes.modifier)}   # CONFIRM"
+    yield f"colour_rgb = {_colour(label.value)}"
+    if lesion:
+        yield "lesion = true   # CONFIRM: each piece is a finding of its own; region and min_diameter_mm belong here"
+        yield 'measure = ["volume_ml", "diameter_mm"]'
+
+
+def _class(label: GuessedLabel) -> Iterator[str]:
+    yield "\n[[classes]]"
+    yield f"value = {label.value}"
+    yield f"name = {_text(label.name)}"
+    yield f"code = {_code(label.codes.type)}   # {_advice(label)}"
+    yield "finding = true   # CONFIRM: false where the class says that nothing is there"
+
+
+def _advice(label: GuessedLabel) -> str:
+    known = label.codes.found
+    return f"CONFIRM: {'guessed from the name' if known else 'no code is known for this name, give one'}"
+
+
+def _code(code: Code) -> str:
+    return f"{{ value = {_text(code.value)}, scheme = {_text(code.scheme)}, meaning = {_text(code.meaning)} }}"
+
+
+def _colour(value: int) -> list[int]:
+    red, green, blue = colorsys.hsv_to_rgb((value * GOLDEN_ANGLE) % 1.0, 0.55, 0.92)
+    return [round(part * 255) for part in (red, green, blue)]
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", " ")

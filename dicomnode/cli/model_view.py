@@ -1,0 +1,148 @@
+"""Models in words: what was added, what a model is."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dicomnode.adopt.add import Added
+    from dicomnode.domain.dicom import Code
+    from dicomnode.domain.model import InputRole, ModelFile
+
+CARD_CHARS = 600
+"""How much of a bundle's own description is shown."""
+WIDTH = 100
+
+
+def added_lines(added: Added) -> Iterator[str]:
+    """Say what was added, whether it runs, and what is left to a person."""
+    model = added.model
+    yield f"added    {model.name} {model.version} ({model.task})"
+    yield f"bundle   {added.bundle}, {model.digest}"
+    yield f"file     {added.model_file}"
+    if added.trouble:
+        yield f"trouble  it does not load: {added.trouble}"
+        yield "         mend it in the model file ([runtime] overrides, remove), then `dicomnode models verify --load`"
+    elif added.loaded_in_s is not None:
+        how = "by its pieces: nothing of its own runs" if model.trust == "pieces" else "with code of its own"
+        yield f"runs     {how}; loaded in the sandbox in {added.loaded_in_s:.1f} s"
+    yield from (f"doubt    {doubt}" for doubt in added.doubts)
+    if not model.confirmed:
+        yield from _to_confirm(model)
+
+
+def _to_confirm(model: ModelFile) -> Iterator[str]:
+    missing = model.unconfirmed()
+    if missing:
+        yield f"confirm  no code is known for {len(missing)} of its names: {', '.join(missing[:12])}"
+    yield "confirm  its file was written from the bundle's metadata and no person has checked it: go through it, try it"
+    yield f"         with `dicomnode process FOLDER --model {model.name} --out DIR`, then say confirmed = true in it."
+    yield "         Until then no route may name it."
+
+
+def describe(model: ModelFile, bundle: Path) -> dict[str, Any]:
+    """Return everything about a model, for JSON."""
+    return {
+        "name": model.name, "version": model.version, "task": model.task, "intended_use": model.intended_use,
+        "confirmed": model.confirmed, "research": model.research, "trust": model.trust, "bundle": str(bundle),
+        "digest": model.digest, "inputs": [_input(role) for role in model.inputs],
+        "labels": [{"value": one.value, "name": one.name, "category": _code(one.category), "type": _code(one.type),
+                    "modifier": _code(one.modifier), "region": _code(one.region), "lesion": one.lesion,
+                    "measure": list(one.measure)} for one in model.labels],
+        "classes": [{"value": one.value, "name": one.name, "code": _code(one.code), "finding": one.finding}
+                    for one in model.classes],
+        "limits": {**{key: list(values) for key, values in model.limits.when.items()},
+                   "age_years": str(model.limits.age_years)},
+        "runtime": {"precision": model.runtime.precision, "fast_resample": model.runtime.fast_resample,
+                    "clamp_roi": model.runtime.clamp_roi, "time_limit_s": model.runtime.time_limit_s,
+                    "memory_limit_mb": model.runtime.memory_limit_mb},
+        "self_test": None if model.self_test is None else {
+            "phantom": model.self_test.phantom, "seed": model.self_test.seed,
+            "dice_at_least": dict(model.self_test.dice_at_least)},
+        "card": card(bundle),
+    }
+
+
+def lines(model: ModelFile, bundle: Path) -> Iterator[str]:
+    """Say everything about a model, for a person."""
+    guessed = "" if model.confirmed else "   NOT CONFIRMED: inputs, names and codes are guesses; no route may name it"
+    yield f"{model.name} {model.version} ({model.task}){guessed}"
+    yield model.intended_use
+    yield f"bundle {bundle}, {model.digest}, trust = {model.trust}"
+    for role in model.inputs:
+        yield f"input {role.role}: {', '.join(_wanted(role))}"
+    for one in model.labels:
+        kind = ", searched for as lesions" if one.lesion else ""
+        yield f"label {one.value} {one.name}: {one.type}{_side(one.modifier)}{_said(one.type, model)}{kind}"
+    for one_class in model.classes:
+        kind = "" if one_class.finding else ", says that nothing is there"
+        yield f"class {one_class.value} {one_class.name}: {one_class.code}{_said(one_class.code, model)}{kind}"
+    yield from _bounds(model)
+    text = card(bundle)
+    if text:
+        yield ""
+        yield from textwrap.wrap(text, WIDTH)
+
+
+def card(bundle: Path) -> str:
+    """Return the beginning of what the bundle's makers say of it: the first paragraph of its README."""
+    try:
+        with (bundle / "docs" / "README.md").open(encoding="utf-8", errors="replace") as file:
+            text = file.read(20_000)
+    except OSError:
+        return ""
+    parts = (part.strip() for part in text.split("\n\n"))
+    paragraphs = [part for part in parts if part and not part.startswith(("#", "|", "```"))]
+    plain = " ".join("".join(c if c.isprintable() else " " for c in " ".join(paragraphs)).split())
+    return plain if len(plain) <= CARD_CHARS else f"{plain[:CARD_CHARS]} …"
+
+
+def _bounds(model: ModelFile) -> Iterator[str]:
+    for keyword, allowed in model.limits.when.items():
+        yield f"only {keyword} {' or '.join(allowed)}"
+    yield f"only patients of {model.limits.age_years} years"
+    runtime = model.runtime
+    yield (f"runs in {runtime.precision}, at most {runtime.time_limit_s:g} s and {runtime.memory_limit_mb} MB"
+           f"{', fast resampling' if runtime.fast_resample else ''}{', window clamped' if runtime.clamp_roi else ''}")
+    if model.self_test:
+        yield f"self-test: {model.self_test.phantom} phantom, Dice {dict(model.self_test.dice_at_least)}"
+
+
+def _wanted(role: InputRole) -> Iterator[str]:
+    yield role.modality
+    if not role.required:
+        yield "may be absent"
+    if role.orientation != "any":
+        yield role.orientation
+    yield f"slices {role.slices}"
+    if role.spacing_mm.max_between_slices is not None:
+        yield f"slices up to {role.spacing_mm.max_between_slices:g} mm apart"
+    for keyword, values in role.when.items():
+        yield f"only {keyword} {' or '.join(values)}"
+    for keyword, wish in role.prefer.items():
+        yield f"rather {keyword} {wish}"
+
+
+def _input(role: InputRole) -> dict[str, Any]:
+    return {"role": role.role, "required": role.required, "modality": role.modality, "orientation": role.orientation,
+            "slices": str(role.slices), "max_between_slices_mm": role.spacing_mm.max_between_slices,
+            "when": {key: list(values) for key, values in role.when.items()}, "prefer": dict(role.prefer)}
+
+
+def _code(code: Code | None) -> dict[str, str] | None:
+    return None if code is None else {"value": code.value, "scheme": code.scheme, "meaning": code.meaning}
+
+
+def _side(code: Code | None) -> str:
+    return f", {code.meaning.lower()}" if code else ""
+
+
+def _said(code: Code, model: ModelFile) -> str:
+    from dicomnode.domain.model import UNCONFIRMED_SCHEME
+
+    if code.scheme == UNCONFIRMED_SCHEME:
+        return " NO CODE GIVEN YET"
+    return "" if model.confirmed else " (guessed)"
