@@ -79,6 +79,14 @@ class ClassTable(TypedDict, total=False):
     finding: bool
 
 
+class DetectionTable(TypedDict, total=False):
+    """``[detection]``."""
+
+    score_at_least: Fraction
+    nms_iou: Fraction
+    most: Count
+
+
 class ClassificationTable(TypedDict, total=False):
     """``[classification]``."""
 
@@ -94,17 +102,29 @@ class LimitsTable(TypedDict, total=False):
     when: When
 
 
+class ValidatedTable(TypedDict):
+    """One row of ``[runtime.validated]``."""
+
+    dice_between: Fraction
+    dice_lost: Number
+    cases: Count
+
+
 class RuntimeTable(TypedDict, total=False):
     """``[runtime]``."""
 
     precision: Literal["auto", "float32", "bfloat16"]
     fast_resample: bool
     clamp_roi: bool
+    crop_to_body: bool
+    backend: Literal["torch", "openvino", "compile", "tensorrt"]
     sw_batch_size: Count
     time_limit_s: Amount
     memory_limit_mb: Count
     overrides: dict[str, Any]
     remove: list[Text]
+    validated: dict[Literal["precision", "fast_resample", "clamp_roi", "crop_to_body", "backend", "together"],
+                    ValidatedTable]
 
 
 class OutputsTable(TypedDict, total=False):
@@ -151,6 +171,7 @@ class ModelTable(TypedDict, total=False):
     labels: list[LabelTable]
     classes: list[ClassTable]
     classification: ClassificationTable
+    detection: DetectionTable
     limits: Annotated[LimitsTable, BeforeValidator(_split_limits)]
     runtime: RuntimeTable
     outputs: OutputsTable

@@ -35,8 +35,10 @@ from dicomnode.domain.model import (
     Runtime,
     SelfTest,
     SpacingLimits,
+    Validated,
 )
 from dicomnode.domain.node import NodeConfig
+from dicomnode.domain.settings import DetectionSettings
 from dicomnode.errors import ConfigError, ModelMissing
 
 PLAIN_KEYS = ("name", "task", "bundle", "digest", "intended_use", "version", "trust", "overlapping", "confirmed",
@@ -139,6 +141,7 @@ def _model(table: ModelTable, file_digest: str) -> ModelFile:
         labels=tuple(_label(item) for item in table.get("labels", [])),
         classes=tuple(_class(item) for item in table.get("classes", [])),
         classification=ClassificationSettings(**table.get("classification", {})),
+        detection=DetectionSettings(**table.get("detection", {})),
         limits=_limits(table.get("limits", {})),
         runtime=_runtime(table.get("runtime", {})),
         outputs=Outputs(**table.get("outputs", {})),
@@ -182,6 +185,7 @@ def _limits(table: LimitsTable) -> Limits:
 def _runtime(table: RuntimeTable) -> Runtime:
     values: dict[str, Any] = dict(table)
     values["remove"] = tuple(table.get("remove", ()))
+    values["validated"] = {key: Validated(**seen) for key, seen in table.get("validated", {}).items()}
     return Runtime(**values)
 
 
@@ -197,15 +201,33 @@ def _broken_rules(raw: Mapping[str, Any]) -> Iterator[str]:
         for value, count in Counter(v for v in met if isinstance(v, int | str)).items():
             if count > 1:
                 yield f"[[{table}]] {key} = {shown(value)}: stands {count} times; each needs its own"
-    if raw.get("task") == "segmentation" and not raw.get("labels"):
-        yield "labels: a segmentation model needs at least one [[labels]] table"
+    if raw.get("task") in {"segmentation", "detection"} and not raw.get("labels"):
+        yield f"labels: a {raw['task']} model needs at least one [[labels]] table"
     if raw.get("overlapping") is True and any(value > MOST_OVERLAPPING for value in _label_values(raw)):
         yield f"overlapping = true: allowed are label values 1 to {MOST_OVERLAPPING}, met {max(_label_values(raw))}"
     if raw.get("task") == "classification" and not raw.get("classes"):
         yield "classes: a classification model needs at least one [[classes]] table"
+    yield from _fast_paths_that_do_not_fit(raw)
     if raw.get("confirmed") is not False:
         yield from _codes_to_confirm(raw)
     yield from _self_test_names_labels(raw)
+
+
+def _fast_paths_that_do_not_fit(raw: Mapping[str, Any]) -> Iterator[str]:
+    runtime = raw.get("runtime")
+    if not isinstance(runtime, dict):
+        return
+    plain = raw.get("task") == "segmentation" and raw.get("trust", "pieces") == "pieces"
+    if runtime.get("backend", "torch") != "torch" and not plain:
+        yield (f"[runtime] backend = {shown(runtime['backend'])}: allowed is 'torch', except for a segmentation "
+               "with trust = 'pieces'")
+    if runtime.get("crop_to_body") is True:
+        inputs = raw.get("inputs", [])
+        kinds = {item.get("modality", "CT") for item in inputs if isinstance(item, dict)} \
+            if isinstance(inputs, list) else set()
+        if not (plain and runtime.get("fast_resample") is True and kinds == {"CT"}):
+            yield ("[runtime] crop_to_body = true: allowed only for a CT segmentation with fast_resample = true "
+                   "and trust = 'pieces': the body is found by its Hounsfield units")
 
 
 def _codes_to_confirm(raw: Mapping[str, Any]) -> Iterator[str]:

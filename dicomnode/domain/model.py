@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dicomnode.domain.dicom import Code
+from dicomnode.domain.settings import DetectionSettings
 
 TASKS: Final = ("segmentation", "detection", "classification")
+BACKENDS: Final = ("torch", "openvino", "compile", "tensorrt")
+FAST_PATHS: Final = ("precision", "fast_resample", "clamp_roi", "crop_to_body", "backend")
+"""Keys of ``[runtime]`` that make a model faster and may change its result."""
 ORIENTATIONS: Final = ("any", "axial", "sagittal", "coronal")
 MEASURES: Final = ("volume_ml", "mean_hu", "diameter_mm")
 ACTIVATIONS: Final = ("bundle", "softmax", "sigmoid")
@@ -161,26 +165,48 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """What a fast path was seen to change when the model was published.
+
+    ``dice_between``: the lowest Dice between labels with and without it, over every label and case.
+    ``dice_lost``: by how much the mean Dice against the truth fell, at the worst label; below 0 where all rose.
+    """
+
+    dice_between: float
+    dice_lost: float
+    cases: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """How the bundle is run; every fast path is a switch, validated when the model was published.
 
     ``precision``: ``float32``, ``bfloat16`` or ``auto`` (bfloat16 where the processor has it).
     ``fast_resample``: own resampling and inverse in place of the bundle's.
     ``clamp_roi``: shrink the sliding window to the image.
+    ``crop_to_body``: run the network on the box around the body; CT only, with ``fast_resample``.
+    ``backend``: what runs the network: ``torch``, ``openvino``, ``compile`` or ``tensorrt``; torch where it cannot.
+    ``validated``: fast path (``together`` for all of them at once) → what it was seen to change.
     ``overrides``: bundle ids replaced before anything is instantiated; ``remove``: ids taken out.
     """
 
     precision: str = "float32"
     fast_resample: bool = False
     clamp_roi: bool = False
+    crop_to_body: bool = False
+    backend: str = "torch"
     sw_batch_size: int | None = None
     time_limit_s: float = 600.0
     memory_limit_mb: int = 8000
     overrides: Mapping[str, object] = field(default_factory=dict)
     remove: tuple[str, ...] = ()
+    validated: Mapping[str, Validated] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse an unknown precision."""
+        """Refuse an unknown precision or backend."""
+        if self.backend not in BACKENDS:
+            msg = f"backend = {self.backend!r}: allowed are {', '.join(BACKENDS)}"
+            raise ValueError(msg)
         if self.precision not in {"auto", "float32", "bfloat16"}:
             msg = f"precision = {self.precision!r}: allowed are auto, float32, bfloat16"
             raise ValueError(msg)
@@ -224,6 +250,7 @@ class ModelFile:
     finding_site: Code | None = None
     classes: tuple[ClassLabel, ...] = ()
     classification: ClassificationSettings = field(default_factory=ClassificationSettings)
+    detection: DetectionSettings = field(default_factory=DetectionSettings)
     limits: Limits = field(default_factory=Limits)
     runtime: Runtime = field(default_factory=Runtime)
     outputs: Outputs = field(default_factory=Outputs)

@@ -40,7 +40,8 @@ class Request:
             "affine_ras_mm": affine_ras_mm(self._affine).tolist(),
             "inputs": [{"dtype": str(volume.values_zyx.dtype)} for volume in self._channels],
             "settings": {"precision": runtime.precision, "fast_resample": runtime.fast_resample,
-                         "clamp_roi": runtime.clamp_roi, "sw_batch_size": runtime.sw_batch_size},
+                         "clamp_roi": runtime.clamp_roi, "crop_to_body": runtime.crop_to_body,
+                         "sw_batch_size": runtime.sw_batch_size},
         }
 
     def labels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -66,7 +67,9 @@ def described(model: ModelFile) -> dict[str, object]:
     return {
         "task": model.task, "trust": model.trust, "overlapping": model.overlapping,
         "roles": [role.role for role in model.inputs], "labels": [label.value for label in model.labels],
-        "remove": list(model.runtime.remove),
+        "remove": list(model.runtime.remove), "backend": model.runtime.backend, "precision": model.runtime.precision,
+        "sw_batch_size": model.runtime.sw_batch_size,
+        "score_at_least": model.detection.score_at_least,
     }
 
 

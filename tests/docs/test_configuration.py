@@ -13,7 +13,7 @@ import pytest
 
 from dicomnode import config
 from dicomnode.config import model_schema, node_schema
-from dicomnode.domain import model, node, study
+from dicomnode.domain import model, node, settings, study
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -42,6 +42,7 @@ SECTIONS = {
     "[[classes]]": (MODEL_TOML, ["classes", 0], model.ClassLabel, model_schema.ClassTable, set()),
     "[classification]": (
         MODEL_TOML, ["classification"], model.ClassificationSettings, model_schema.ClassificationTable, set()),
+    "[detection]": (MODEL_TOML, ["detection"], settings.DetectionSettings, model_schema.DetectionTable, set()),
     "[limits]": (MODEL_TOML, ["limits"], model.Limits, model_schema.LimitsTable, set()),
     "[runtime]": (MODEL_TOML, ["runtime"], model.Runtime, model_schema.RuntimeTable, set()),
     "[outputs]": (MODEL_TOML, ["outputs"], model.Outputs, model_schema.OutputsTable, set()),
