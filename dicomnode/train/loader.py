@@ -91,9 +91,10 @@ def batches(
         multiprocessing_context="fork" if workers else None)
     for step, drawn in zip(steps, loader, strict=True):
         ids, samples = zip(*drawn, strict=True)
-        yield step, Batch(case_ids=ids, samples=tuple(_moved(sample, device) for sample in samples))
+        yield step, Batch(case_ids=ids, samples=tuple(moved(sample, device) for sample in samples))
 
 
-def _moved(sample: Sample, device: torch.device) -> Sample:
+def moved(sample: Sample, device: torch.device) -> Sample:
+    """A sample whose tensors lie on a device."""
     return {key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
             for key, value in sample.items()}

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 import torch
 
 from dicomnode.errors import TrainingDiverged
+from dicomnode.train.amp import Precision
 from dicomnode.train.checkpoint import Checkpoint, Progress, load_checkpoint, load_tensors, save_durably
 from dicomnode.train.loader import Timetable, batches
-from dicomnode.train.precisions import Precision
 from dicomnode.train.rates import Cycle, cycles_of
 
 if TYPE_CHECKING:
