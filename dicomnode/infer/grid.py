@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +31,9 @@ POINTWISE: Final = (CastToTyped, EnsureTyped, NormalizeIntensityd, ScaleIntensit
 TYPES_ONLY: Final = (CastToTyped, EnsureTyped, ToTensord)
 SEPARABLE_TOLERANCE_VOXELS: Final = 1e-3
 """How far, at the far end of the volume, an axis may drift from being parallel to an axis of the source."""
+
+HALF: Final = 0.5
+"""A voxel reaches this far from its centre."""
 
 
 class NotFast(ValueError):
@@ -72,6 +76,25 @@ class TargetGrid:
     def in_target(self, axis: int, size: int) -> NDArray[np.float64]:
         """Return the target index of each source sample along a source axis, held inside the target."""
         return np.clip((np.arange(size) - self.first_zyx[axis]) / self.step_zyx[axis], 0, self.count_zyx[axis] - 1)
+
+    def cropped(self, box: Sequence[slice], shape_zyx: Sequence[int]) -> tuple[TargetGrid, tuple[slice, ...]]:
+        """Return the grid of a box of target voxels, and the part of the source that this box covers.
+
+        The grid's positions are those in that part of the source, not in the whole; ``box`` is in target axes.
+        """
+        start = [box[self.axes.index(axis)].start for axis in range(3)]
+        count = [box[self.axes.index(axis)].stop - start[axis] for axis in range(3)]
+        region = tuple(self._covered(axis, start[axis], count[axis], shape_zyx[axis]) for axis in range(3))
+        first = tuple(self.first_zyx[axis] + self.step_zyx[axis] * start[axis] - region[axis].start
+                      for axis in range(3))
+        return replace(self, first_zyx=first, count_zyx=tuple(count)), region
+
+    def _covered(self, axis: int, start: int, count: int, size: int) -> slice:
+        step, at_first, at_last = self.step_zyx[axis], start == 0, start + count == self.count_zyx[axis]
+        ends = (self.first_zyx[axis] + step * (start - HALF), self.first_zyx[axis] + step * (start + count - HALF))
+        low = 0 if (at_first if step > 0 else at_last) else min(ends)
+        high = size if (at_last if step > 0 else at_first) else max(ends)
+        return slice(max(0, math.ceil(low)), min(size, math.ceil(high)))
 
 
 def plan(bundle: Bundle) -> Plan:

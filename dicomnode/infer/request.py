@@ -70,6 +70,8 @@ def described(model: ModelFile) -> dict[str, object]:
         "remove": list(model.runtime.remove), "backend": model.runtime.backend, "precision": model.runtime.precision,
         "sw_batch_size": model.runtime.sw_batch_size,
         "score_at_least": model.detection.score_at_least,
+        "classes": [one.value for one in model.classes], "activation": model.classification.activation,
+        "exclusive": model.classification.exclusive,
     }
 
 

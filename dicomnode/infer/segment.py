@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from dicomnode.errors import GpuOutOfMemory, ModelFailed
+from dicomnode.infer import backend, resample, standard, windows
 from dicomnode.infer import grid as grids
-from dicomnode.infer import resample, standard, windows
+from dicomnode.infer.body import body_box
 from dicomnode.infer.bundle import Bundle, load_pieces
 from dicomnode.infer.clock import Clock
 from dicomnode.infer.job import Answer, Job, Loading
@@ -25,13 +26,15 @@ class Settings:
     precision: str = "float32"
     fast_resample: bool = False
     clamp_roi: bool = False
+    crop_to_body: bool = False
     sw_batch_size: int | None = None
 
     @staticmethod
     def of(message: Mapping[str, Any]) -> Settings:
         """Read the parent's message."""
         return Settings(precision=message["precision"], fast_resample=message["fast_resample"],
-                        clamp_roi=message["clamp_roi"], sw_batch_size=message["sw_batch_size"])
+                        clamp_roi=message["clamp_roi"], crop_to_body=message.get("crop_to_body", False),
+                        sw_batch_size=message["sw_batch_size"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +65,16 @@ class Segmenter:
 
 
 def load(loading: Loading) -> Segmenter:
-    """Load a segmentation bundle by its pieces; raises as ``load_pieces``."""
-    return Segmenter(bundle=load_pieces(loading))
+    """Load a segmentation bundle by its pieces and ready its network; raises as ``load_pieces``."""
+    bundle, said = load_pieces(loading), loading.model
+    precision = windows.Precision.of(said.get("precision", "float32"), bundle.device)
+    network = backend.accelerated(bundle.network, said.get("backend", "torch"), bfloat16=precision.bfloat16,
+                                  device=bundle.device)
+    bundle = replace(bundle, network=network)
+    shape = windows.window_shape(bundle.inferer, len(said.get("roles", [1])), said.get("sw_batch_size"))
+    if shape is not None:
+        backend.warm_up(network, shape, bundle.device)
+    return Segmenter(bundle=bundle)
 
 
 def segment(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: NDArray[np.float64],
@@ -129,14 +140,28 @@ def _fast(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: N
     plan = grids.plan(bundle)
     target = grids.target_grid(plan.spatial, bundle.image_key, affine_ras_mm, channels_zyx[0].shape)
     values = torch.stack([resample.resample(channel, target) for channel in channels_zyx])
+    box = _box(bundle, values[0], target) if settings.crop_to_body else tuple(slice(0, n) for n in values.shape[1:])
     image = standard.as_meta(values, target.affine_ras_mm, values.shape[1:])
+    del values
     data = plan.pointwise({bundle.image_key: image})
+    del image
     clock.lap("preprocess")
-    output, notes = _infer(bundle, data[bundle.image_key][None], settings, progress)
+    output, notes = _infer(bundle, data[bundle.image_key][(None, slice(None), *box)], settings, progress)
     clock.lap("inference")
-    highest = _put_back(bundle, plan, target, output, out_zyx)
+    del data
+    inner, region = target.cropped(box, out_zyx.shape)
+    out_zyx[...] = 0
+    highest = _put_back(bundle, plan, inner, output, out_zyx[region])
     clock.lap("postprocess")
     return Outcome(seconds=clock.seconds, notes=notes, highest=highest)
+
+
+def _box(bundle: Bundle, hu: torch.Tensor, target: grids.TargetGrid) -> tuple[slice, ...]:
+    """The box around the body, no smaller than a window."""
+    window = windows.window_shape(bundle.inferer, 1, None)
+    least = window[2:] if window else (bundle.divisor,) * 3
+    spacing_mm = np.linalg.norm(target.affine_ras_mm[:3, :3], axis=0)
+    return body_box(hu, spacing_mm.tolist(), least)
 
 
 def _put_back(bundle: Bundle, plan: grids.Plan, target: grids.TargetGrid, output: torch.Tensor,

@@ -14,7 +14,12 @@ from monai.inferers.inferer import Inferer, SlidingWindowInferer
 from monai.inferers.utils import _get_scan_interval
 
 from dicomnode.errors import GpuOutOfMemory
+from dicomnode.infer.backend import notes_of, own_precision
 from dicomnode.infer.bundle import Bundle
+from dicomnode.infer.memory import fit, free_bytes, lacks_memory, seen
+
+__all__ = ["Attempt", "Precision", "Progress", "clamped_roi", "expected_windows", "infer", "lacks_memory",
+           "window_shape"]
 
 Progress = Callable[[float], None]
 
@@ -55,11 +60,12 @@ def infer(bundle: Bundle, image: torch.Tensor, *, precision: Precision, roi: tup
         When the last rung ran out of memory too.
     """
     notes: list[str] = []
-    for attempt in _ladder(bundle.device, window_batch):
+    for attempt in _ladder(bundle, image, window_batch, roi, precision):
         if attempt.note:
             notes.append(attempt.note)
         try:
-            return _attempt(bundle, image, attempt, precision, roi, progress), tuple(notes)
+            output = _attempt(bundle, image, attempt, precision, roi, progress)
+            return output, (*notes, *notes_of(bundle.network))
         except (RuntimeError, MemoryError) as error:
             if not lacks_memory(error):
                 raise
@@ -71,38 +77,64 @@ def infer(bundle: Bundle, image: torch.Tensor, *, precision: Precision, roi: tup
     raise GpuOutOfMemory(msg)
 
 
-def lacks_memory(error: BaseException) -> bool:
-    """Whether an exception means that memory ran out, on the GPU or in the processor's allocator."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        said in str(error) for said in ("allocate memory", "out of memory", "bad_alloc"))
-
-
-def _ladder(device: torch.device, window_batch: int | None) -> Iterator[Attempt]:
-    yield Attempt(note="", window_batch=window_batch)
+def _ladder(bundle: Bundle, image: torch.Tensor, window_batch: int | None, roi: tuple[int, ...] | None,
+            precision: Precision) -> Iterator[Attempt]:
+    device = bundle.device
+    try:
+        yield _first(bundle, image, window_batch, roi, precision)
+    except torch.OutOfMemoryError:
+        _free(device)
     yield Attempt(note="memory ran out: one window at a time", window_batch=1)
     if device.type != "cpu":
         yield Attempt(note="memory ran out: windows stitched on the CPU", window_batch=1, stitch_on_cpu=True)
         yield Attempt(note="memory ran out: run on the CPU", window_batch=1, on_cpu=True)
 
 
+def _first(bundle: Bundle, image: torch.Tensor, window_batch: int | None, roi: tuple[int, ...] | None,
+           precision: Precision) -> Attempt:
+    """The first rung: as the bundle or the model file says, or less where the GPU has less free than that takes."""
+    inferer, device = bundle.inferer, bundle.device
+    sizes = roi or getattr(inferer, "roi_size", None)
+    if device.type != "cuda" or not isinstance(inferer, SlidingWindowInferer) or not isinstance(sizes, list | tuple):
+        return Attempt(note="", window_batch=window_batch)
+    window = [want if want and want > 0 else size for want, size in zip(sizes, image.shape[2:], strict=True)]
+    with _numbers(bundle.network, precision, device, image.ndim):
+        taken = seen(bundle.network, (1, image.shape[1], *window), device)
+    padded = (*image.shape[:2], *map(max, image.shape[2:], window))
+    chosen = fit(taken, free_bytes=free_bytes(device), image_shape=padded,
+                 wanted=window_batch or inferer.sw_batch_size)
+    return Attempt(note=chosen.note, window_batch=chosen.window_batch, stitch_on_cpu=chosen.stitch_on_cpu)
+
+
 def _attempt(bundle: Bundle, image: torch.Tensor, attempt: Attempt, precision: Precision, roi: tuple[int, ...] | None,
              progress: Progress) -> torch.Tensor:
     device = torch.device("cpu") if attempt.on_cpu else bundle.device
     network = bundle.network.to(device)
-    if precision.bfloat16 and image.ndim == 5:  # noqa: PLR2004 - batch, channel and three axes
-        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stub knows 4-D only
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode() if precision.bfloat16 else torch.no_grad())
         stack.enter_context(_adjusted(bundle.inferer, attempt, roi, device))
-        stack.callback(network.register_forward_pre_hook(_channels_last if precision.bfloat16 else _unchanged).remove)
         expected = expected_windows(bundle.inferer, tuple(image.shape[2:]))
-        stack.callback(network.register_forward_hook(_Counter(expected, progress, widen=precision.bfloat16)).remove)
-        if precision.bfloat16:
-            stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16))
+        stack.enter_context(_numbers(network, precision, device, image.ndim))
+        counter = _Counter(expected, progress, widen=precision.bfloat16)
+        stack.callback(network.register_forward_hook(counter).remove)
         output: torch.Tensor = bundle.inferer(inputs=image.to(device), network=network)
     return output
+
+
+@contextlib.contextmanager
+def _numbers(network: torch.nn.Module, precision: Precision, device: torch.device, axes: int) -> Iterator[None]:
+    """Hold numbers as the model file says while the network runs."""
+    if not precision.bfloat16 or own_precision(network):
+        with torch.no_grad():
+            yield
+        return
+    if axes == 5:  # noqa: PLR2004 - batch, channel and three axes
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stub knows 4-D only
+    hook = network.register_forward_pre_hook(_channels_last)
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
+            yield
+    finally:
+        hook.remove()
 
 
 @contextlib.contextmanager
@@ -126,10 +158,6 @@ def _adjusted(inferer: Inferer, attempt: Attempt, roi: tuple[int, ...] | None, d
     finally:
         for key, value in before.items():
             setattr(inferer, key, value)
-
-
-def _unchanged(_module: torch.nn.Module, _inputs: tuple[Any, ...]) -> None:
-    return None
 
 
 def _channels_last(_module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -171,6 +199,14 @@ def clamped_roi(inferer: Inferer, image_size: tuple[int, ...], divisor: int) -> 
     roi = tuple(limit if want is None or want <= 0 else min(int(want), limit)
                 for want, limit in zip(inferer.roi_size, whole, strict=True))
     return None if roi == tuple(inferer.roi_size) else roi
+
+
+def window_shape(inferer: Inferer, channels: int, window_batch: int | None) -> tuple[int, ...] | None:
+    """Return the shape of what the network is given, (batch, channel, …); None where the image decides it."""
+    if not isinstance(inferer, SlidingWindowInferer) or not isinstance(inferer.roi_size, list | tuple) \
+            or any(want is None or want <= 0 for want in inferer.roi_size):
+        return None
+    return (window_batch or inferer.sw_batch_size, channels, *map(int, inferer.roi_size))
 
 
 def _free(device: torch.device) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from monai.inferers import SimpleInferer, SlidingWindowInferer
@@ -100,3 +102,25 @@ def test_the_window_shrinks_to_the_image_in_steps_that_the_network_divides(image
 def test_precision_is_what_the_model_file_says():
     assert Precision.of("bfloat16", torch.device("cpu")).bfloat16
     assert not Precision.of("float32", torch.device("cpu")).bfloat16
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("precision", [FLOAT32, BFLOAT16])
+def test_a_gpu_that_is_nearly_full_gives_the_same_output_and_says_what_it_did(precision):
+    device = torch.device("cuda:0")
+    network = torch.nn.Sequential(torch.nn.Conv3d(1, 16, 3, padding=1), torch.nn.Conv3d(16, 8, 1)).eval().to(device)
+    image = torch.randn(1, 1, 160, 160, 160)
+    roomy = replace(bundle(network, SlidingWindowInferer(roi_size=(64, 64, 64), sw_batch_size=8)), device=device)
+    whole, notes = infer(roomy, image, precision=precision, roi=None, window_batch=None, progress=lambda _: None)
+    assert notes == ()
+    free, total = torch.cuda.mem_get_info(device)
+    held = torch.empty(free - (300 << 20), dtype=torch.uint8, device=device)
+    try:
+        tight, said = infer(roomy, image, precision=precision, roi=None, window_batch=None, progress=lambda _: None)
+    finally:
+        del held
+        torch.cuda.empty_cache()
+    assert said
+    assert total > free
+    torch.testing.assert_close(tight.cpu(), whole.cpu(), atol=2e-2 if precision.bfloat16 else 1e-4, rtol=0)
