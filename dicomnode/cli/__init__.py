@@ -31,12 +31,14 @@ COMMANDS = {
     "cancel": "act",
     "db": "act",
     "models": "models",
+    "train": "train",
+    "evaluate": "evaluate",
     "demo": "tour",
 }
 """Command → module of this package that holds it: only the module of the called command is imported."""
 
 
-WITHOUT_CONFIG = frozenset({"demo"})
+WITHOUT_CONFIG = frozenset({"demo", "train"})
 """Commands that bring a configuration of their own."""
 
 

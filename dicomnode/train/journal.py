@@ -73,7 +73,7 @@ def _board(folder: Path, step: int) -> Any:  # noqa: ANN401 - TensorBoard is unt
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder), purge_step=step or None)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=step or None)
 
 
 def missing_extras() -> tuple[str, ...]:

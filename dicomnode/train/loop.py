@@ -132,7 +132,7 @@ class Loop:
             loss = self._task.loss(trainee, batch, self._timetable.stage(step))
         value = float(loss.detach())
         self._refuse_if_no_number(value, "loss", step, batch)
-        self._scaler.scale(loss).backward()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._scaler.unscale_(self._optimiser)
         limit = self._settings.clip_norm or float("inf")
         norm = float(torch.nn.utils.clip_grad_norm_(self._task.trainee.parameters(), limit))

@@ -24,13 +24,12 @@ class DiceAndCrossEntropy(torch.nn.Module):
     def __init__(self, class_weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self._dice = DiceLoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
-        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
-        self.register_buffer("weights", weights, persistent=False)
+        self._weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
 
     def forward(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Loss of logits (b, class, x, y, z) against labels (b, 1, x, y, z)."""
         label = label.long()
-        weights = None if self.weights is None else self.weights.to(logits.device)
+        weights = None if self._weights is None else self._weights.to(logits.device)
         entropy = torch.nn.functional.cross_entropy(logits, label[:, 0], weight=weights)
         total: torch.Tensor = self._dice(logits, label) + entropy
         return total

@@ -56,7 +56,8 @@ class Recipe:
 
     def _stage(self, given: Mapping[str, Any]) -> Stage:
         own = self.settings
-        known = {"batch_size": own.batch_size, "patch_size": own.patch_size, "learning_rate": own.learning_rate} | given
+        known: dict[str, Any] = {
+            "batch_size": own.batch_size, "patch_size": own.patch_size, "learning_rate": own.learning_rate, **given}
         x, y, z = known.pop("patch_size")
         return Stage(
             steps=known.pop("steps"), batch_size=known.pop("batch_size"), patch_size=(x, y, z),

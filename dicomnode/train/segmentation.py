@@ -42,7 +42,7 @@ class SegmentationTask:
         self.ids = {"channels": len(dataset.channels), "classes": 1 + max(label.value for label in dataset.labels)}
         self.network: torch.nn.Module = recipe.build("network_def", **self.ids)
         set_rare_class_prior(self.network, self._priors(), self.ids["classes"])
-        self.trainee = self.network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.trainee = self.network.to(device, memory_format=torch.channels_last_3d)
         self._losses: dict[str, torch.nn.Module] = {}
         self._inferer = recipe.build("inferer", **self.ids)
         self._preparation = Preparation(recipe, dataset.labels)

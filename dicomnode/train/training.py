@@ -1,0 +1,201 @@
+"""One training from beginning to end: recipe and data set in, bundle and model file out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dicomnode.errors import ConfigError
+from dicomnode.train.amp import Precision
+from dicomnode.train.augment import step_name
+from dicomnode.train.bundle import write_bundle
+from dicomnode.train.checkpoint import write_durably
+from dicomnode.train.contact_sheet import contact_sheet
+from dicomnode.train.dataset import Dataset, read_dataset
+from dicomnode.train.journal import Journal, missing_extras
+from dicomnode.train.loop import Loop
+from dicomnode.train.model_file import model_file_text
+from dicomnode.train.preflight import prepare_all, refuse_misfits, refuse_unfit
+from dicomnode.train.provenance import provenance, reference_of
+from dicomnode.train.recipe import Recipe
+from dicomnode.train.terminal import Terminal
+from dicomnode.train.world import World, joined
+
+if TYPE_CHECKING:
+    from dicomnode.train.checkpoint import Progress
+    from dicomnode.train.tasks import Prepared, TrainingTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    data : a data set's folder.
+    out : the bundle's folder; ``<out>.run`` beside it keeps checkpoints, curves and pictures.
+    model_file : where the model file goes.
+    resume : go on with the training that was begun in ``<out>.run``.
+    replace : drop such a training, and the bundle that is there.
+    threads : of each process, for computing; None is torch's own choice.
+    workers : processes that draw samples ahead.
+    """
+
+    data: Path
+    out: Path
+    model_file: Path
+    resume: bool = False
+    replace: bool = False
+    device: str = "auto"
+    threads: int | None = None
+    workers: int = 1
+
+    @property
+    def folder(self) -> Path:
+        """Where the training keeps what is not the bundle."""
+        return self.out.with_name(f"{self.out.name}.run")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What came of it; ``digest`` is empty in all but the first of several processes."""
+
+    digest: str
+    scores: dict[str, float]
+    seconds: float
+
+
+def train(recipe: Recipe, order: Order) -> Trained:
+    """Train, and write the bundle and its model file.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe cannot be built, or the bundle or an unfinished training stands in the way.
+    UnusableDataset
+        If the data set is damaged or does not fit the recipe: every problem at once, before the first step.
+    UnusableCheckpoint
+        If there is nothing fit to go on with.
+    TrainingDiverged
+        If a loss is no number.
+    """
+    if order.threads:
+        torch.set_num_threads(order.threads)
+    with ExitStack() as stack:
+        world = stack.enter_context(joined(order.device))
+        terminal = stack.enter_context(Terminal(quiet=not world.first))
+        _make_way(order, world)
+        return _Training(recipe, order, world, terminal).run()
+
+
+def _make_way(order: Order, world: World) -> None:
+    """Refuse to overwrite what nobody said to replace."""
+    problems = []
+    if world.first:
+        begun = (order.folder / "last.pt").is_file()
+        if begun and not (order.resume or order.replace):
+            problems.append(f"{order.folder} holds a training: --resume goes on with it, --replace drops it")
+        if order.out.exists() and not (order.out / "configs").is_dir() and any(order.out.iterdir()):
+            problems.append(f"{order.out} is no bundle: name another folder for --out")
+        elif order.out.exists() and not (order.resume or order.replace):
+            problems.append(f"{order.out} exists: --replace replaces it")
+    problems = world.tell(problems)
+    if problems:
+        raise ConfigError(*problems)
+    if world.first:
+        if order.replace and not order.resume:
+            shutil.rmtree(order.folder, ignore_errors=True)
+        order.folder.mkdir(parents=True, exist_ok=True)
+
+
+class _Training:
+    """The steps of one training, in their order."""
+
+    def __init__(self, recipe: Recipe, order: Order, world: World, terminal: Terminal) -> None:
+        self._recipe, self._order, self._world, self._terminal = recipe, order, world, terminal
+
+    def run(self) -> Trained:
+        dataset = read_dataset(self._order.data)
+        task = task_of(self._recipe, dataset, self._world.device)
+        refuse_unfit(self._recipe, dataset, task, self._world.processes)
+        training, validation = (self._prepared(task, dataset, split) for split in ("training", "validation"))
+        refuse_misfits(self._recipe, dataset, training)
+        if self._world.first:
+            self._begin(task, dataset, training)
+        progress = self._fit(task, dataset, training, validation)
+        if not self._world.first:
+            return Trained(digest="", scores={}, seconds=progress.seconds)
+        return self._publish(task, dataset, validation, progress)
+
+    def _prepared(self, task: TrainingTask, dataset: Dataset, split: str) -> tuple[Prepared, ...]:
+        cases = dataset.split(split)
+        told = self._terminal.preparing(split, len(cases))
+        return prepare_all(task, cases, threads=self._order.threads or os.cpu_count() or 1, told=told)
+
+    def _begin(self, task: TrainingTask, dataset: Dataset, training: tuple[Prepared, ...]) -> None:
+        steps = [step_name(entry) for entry in self._recipe.config.get("augmentation") or []]
+        colours = [label.colour_rgb for label in dataset.labels]
+        sheet = contact_sheet(task, training, self._recipe.stages[0], steps, colours, self._recipe.settings.seed)
+        sheet.save(self._order.folder / "contact_sheet.png")
+        weights = sum(parameter.numel() for parameter in task.network.parameters())
+        self._terminal.say(f"{weights:,} weights, {self._world.device}; samples are pictured in "
+                           f"{self._order.folder / 'contact_sheet.png'}")
+        missing = missing_extras()
+        if missing:
+            self._terminal.say(f"{' and '.join(missing)} not installed: pip install 'dicomnode-monai[train]' for "
+                               "curves.png and TensorBoard")
+
+    def _fit(
+        self, task: TrainingTask, dataset: Dataset, training: tuple[Prepared, ...], validation: tuple[Prepared, ...]
+    ) -> Progress:
+        order, world = self._order, self._world
+        journal = Journal(order.folder, self._terminal) if world.first else self._terminal
+        loop = Loop(
+            task, self._recipe, training=training, validation=validation, folder=order.folder,
+            data_digest=dataset.digest, world=world, workers=order.workers, listener=journal)
+        progress = loop.run(resume=order.resume)
+        if isinstance(journal, Journal):
+            journal.draw(progress)
+            journal.close()
+        return progress
+
+    def _publish(
+        self, task: TrainingTask, dataset: Dataset, validation: tuple[Prepared, ...], progress: Progress
+    ) -> Trained:
+        recipe, order = self._recipe, self._order
+        reference = reference_of(dataset)
+        precision = str(Precision.of(recipe.settings.amp, self._world.device))
+        made = provenance(recipe, dataset, reference, progress, self._world, precision)
+        history: dict[str, Any] = {"validations": [{"step": step, **scores} for step, scores in progress.scores]}
+        digest, scores = write_bundle(
+            order.out, recipe, dataset, task, validation=validation, made=made, history=history)
+        text = model_file_text(recipe, dataset, reference, bundle=order.out.name, digest=digest,
+                               trust="code" if recipe.settings.scripts else "pieces")
+        order.model_file.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(text.encode(), order.model_file)
+        return Trained(digest=digest, scores=scores, seconds=progress.seconds)
+
+
+def task_of(recipe: Recipe, dataset: Dataset, device: torch.device) -> TrainingTask:
+    """Make the task that a recipe names, its weights drawn from the recipe's seed.
+
+    Raises
+    ------
+    ConfigError
+        If a component cannot be built, or there is no training for such a task.
+    """
+    if recipe.settings.scripts:
+        sys.path.insert(0, str(recipe.folder))
+    torch.manual_seed(recipe.settings.seed)
+    if recipe.settings.task == "segmentation":
+        from dicomnode.train.segmentation import SegmentationTask
+
+        return SegmentationTask(recipe, dataset, device)
+    raise ConfigError(f"recipe {recipe.name}: task = {recipe.settings.task!r}: allowed is segmentation")
