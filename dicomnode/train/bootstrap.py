@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 DRAWS: Final = 1000
 LEVEL: Final = 0.95
@@ -39,28 +39,20 @@ def draws(cases: int, seed: int, *, count: int = DRAWS) -> Weights:
 
 
 def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate:
-    """Return the mean over cases with its interval; cases that have no number are left out."""
+    """Return the mean over cases with its interval; cases that have no number (nan) are left out."""
     array = np.asarray(values, np.float64)
     known = array[~np.isnan(array)]
     if not known.size:
-        return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), cases=0)
-    if known.size < FEWEST_CASES:
-        return Estimate(value=float(known.mean()), low=float("nan"), high=float("nan"), cases=known.size)
-    means = draws(known.size, seed) @ known / known.size
-    return _estimate(float(known.mean()), means, known.size)
+        return estimate([float("nan")], 0)
+    drawn = draws(known.size, seed) @ known / known.size
+    return estimate([float(known.mean()), *drawn], known.size)
 
 
-def bootstrap_statistic(statistic: Callable[[Weights], float], cases: int, seed: int = 0) -> Estimate:
-    """Return a statistic of all cases, which takes how often each counts, with its interval."""
-    value = statistic(np.ones(cases)) if cases else float("nan")
-    if cases < FEWEST_CASES:
+def estimate(column: ArrayLike, cases: int) -> Estimate:
+    """Return the first number as the value, with the interval that the others, drawn anew, give."""
+    numbers = np.asarray(column, np.float64)
+    value, drawn = float(numbers[0]), numbers[1:][~np.isnan(numbers[1:])]
+    if cases < FEWEST_CASES or not drawn.size or np.isnan(value):
         return Estimate(value=value, low=float("nan"), high=float("nan"), cases=cases)
-    return _estimate(value, np.array([statistic(row) for row in draws(cases, seed)]), cases)
-
-
-def _estimate(value: float, drawn: NDArray[np.float64], cases: int) -> Estimate:
-    known = drawn[~np.isnan(drawn)]
-    if not known.size:
-        return Estimate(value=value, low=float("nan"), high=float("nan"), cases=cases)
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value=value, low=float(low), high=float(high), cases=cases)

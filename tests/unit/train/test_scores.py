@@ -16,7 +16,7 @@ from monai.metrics import (
 )
 from scipy import ndimage
 
-from dicomnode.train.bootstrap import bootstrap, bootstrap_statistic, draws
+from dicomnode.train.bootstrap import bootstrap, draws
 from dicomnode.train.overlap import counts, dice, iou, surface_distance
 from dicomnode.train.precision import IOUS, Ranked, ScanBoxes, box_iou, mean_average_precision
 from dicomnode.train.ranking import roc_auc, roc_points
@@ -168,10 +168,4 @@ def test_cases_without_a_number_are_left_out_of_mean_and_interval():
     two = bootstrap([0.5, 0.7])
     assert two.value == pytest.approx(0.6)
     assert np.isnan(two.low)
-
-
-def test_a_statistic_gets_how_often_each_case_was_drawn():
-    values = np.arange(10.0)
-    estimate = bootstrap_statistic(lambda weights: float(weights @ values / weights.sum()), 10)
-    assert estimate == bootstrap(values)
     assert (draws(10, 0).sum(axis=1) == 10).all()
