@@ -42,7 +42,8 @@ def write_bundle(
     weights = beside / "models" / "model.pt"
     save_weights(task.network, weights)
     scores = _stored_scores(task, weights, validation)
-    divisor = smallest_divisor(task.network, len(dataset.channels))
+    stated = tuple(int(step) for step in getattr(task.trainee, "size_divisible", ()))
+    divisor = smallest_divisor(task.network, len(dataset.channels), stated)
     _write_json(beside / "configs" / "inference.json", inference_config(task.published(), dataset.channels))
     _write_json(beside / "configs" / "metadata.json", metadata(recipe, dataset, scores, divisor))
     recipe_text = yaml.safe_dump(dict(recipe.config), sort_keys=False, allow_unicode=True, width=120)

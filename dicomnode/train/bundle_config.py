@@ -22,7 +22,14 @@ SMALL: Final = 24
 
 
 def inference_config(pieces: Mapping[str, Any], channels: Sequence[str]) -> dict[str, Any]:
-    """``configs/inference.json``: the task's pieces, and around them what MONAI's command line needs."""
+    """``configs/inference.json``: the task's pieces, and around them what MONAI's command line needs.
+
+    A detector has no evaluator in MONAI proper, so a detection bundle holds its pieces alone.
+    """
+    pieces = {key: {"_target_": "Compose", "transforms": value} if isinstance(value, list) else value
+              for key, value in pieces.items()}
+    if "detector" in pieces:
+        return {"imports": [], "bundle_root": ".", "device": "cpu", **pieces}
     own = {key: value for key, value in pieces.items() if key not in {"preprocessing", "inferer", "postprocessing"}}
     after = pieces.get("postprocessing", {"_target_": "Compose", "transforms": []})
     saver = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir"}
@@ -95,8 +102,15 @@ def _output(task: str, names: list[str], shape: list[str]) -> dict[str, Any]:
             "channel_def": {str(number): name for number, name in enumerate(names)}}
 
 
-def smallest_divisor(network: torch.nn.Module, channels: int) -> int:
-    """What the edges of an input must be a multiple of, found by trying; 32 where nothing smaller is taken."""
+def smallest_divisor(network: torch.nn.Module, channels: int, stated: Sequence[int] = ()) -> int:
+    """What the edges of an input must be a multiple of, found by trying; 32 where nothing smaller is taken.
+
+    Parameters
+    ----------
+    stated : what the trainee says of itself (``size_divisible`` of a detector).
+    """
+    if stated:
+        return max(stated)
     parameter = next(network.parameters())
     network.eval()
     for divisor in DIVISORS:

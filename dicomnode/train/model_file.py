@@ -49,8 +49,6 @@ def model_file_text(
         "version": recipe.settings.version, "trust": trust, "confirmed": confirmed, "research": True,
         "intended_use": recipe.settings.intended_use,
     }
-    if recipe.settings.detection:
-        table["detection"] = recipe.settings.detection
     table |= {key: value for key, value in given.items() if key not in {"outputs", "self_test", "limits", "runtime"}}
     table |= {key: given[key] for key in ("limits", "runtime") if key in given}
     table |= {"inputs": inputs, "labels": labels}

@@ -198,4 +198,8 @@ def task_of(recipe: Recipe, dataset: Dataset, device: torch.device) -> TrainingT
         from dicomnode.train.segmentation import SegmentationTask
 
         return SegmentationTask(recipe, dataset, device)
-    raise ConfigError(f"recipe {recipe.name}: task = {recipe.settings.task!r}: allowed is segmentation")
+    if recipe.settings.task == "detection":
+        from dicomnode.train.detection import DetectionTask
+
+        return DetectionTask(recipe, dataset, device)
+    raise ConfigError(f"recipe {recipe.name}: task = {recipe.settings.task!r}: allowed are segmentation and detection")
