@@ -79,6 +79,7 @@ class WorkerTable(TypedDict, total=False):
     backoff_s: Amount
     backoff_max_s: Amount
     warm_models: Count
+    read_ahead_mb: Annotated[int, Field(ge=0, le=65536)]
     language: Literal["en", "zh"]
 
 

@@ -106,6 +106,7 @@ class WorkerSettings:
     backoff_s: float = 15.0
     backoff_max_s: float = 900.0
     warm_models: int = 2
+    read_ahead_mb: int = 1024  # 0: the next study is read only when it is claimed
     language: str = "en"  # CodeMeanings and sentences of the reports: en | zh
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from dicomnode.domain.job import NewDelivery, Snapshot, StoredResult, job_key
+from dicomnode.domain.job import ANALYSIS, NewDelivery, Snapshot, StoredResult, job_key
 from dicomnode.domain.work import Backoff, Claim, Move, State
 from dicomnode.ledger import events, tables, work
 from dicomnode.ledger.refusals import NotInLedger
@@ -19,7 +19,7 @@ from dicomnode.ledger.upsert import insert_new
 
 __all__ = [
     "ClaimedJob", "JobRow", "cancel", "claim", "complete", "create", "exists", "fail", "get", "next_revision",
-    "release", "renew", "requeue", "requeue_failed", "rescue", "result_folders", "retry", "supersede",
+    "next_up", "release", "renew", "requeue", "requeue_failed", "rescue", "result_folders", "retry", "supersede",
 ]
 
 _JOB = tables.jobs.c
@@ -90,8 +90,7 @@ def create(
 
 def claim(c: Connection, *, now: datetime, lease_s: float, owner: str, digests: frozenset[str]) -> ClaimedJob | None:
     """Take the most urgent job that this worker can do: one all of whose models it has verified."""
-    foreign = sa.exists().where(_MODEL.job_id == _JOB.id, _MODEL.digest.not_in(sorted(digests)))
-    taken = work.claim(c, work.JOBS, now=now, lease_s=lease_s, owner=owner, fits=[~foreign])
+    taken = work.claim(c, work.JOBS, now=now, lease_s=lease_s, owner=owner, fits=[_verified(digests)])
     if taken is None:
         return None
     held, row = taken
@@ -101,6 +100,18 @@ def claim(c: Connection, *, now: datetime, lease_s: float, owner: str, digests: 
         claim=held, job_id=row.id, key=row.key, kind=row.kind, study_uid=row.study_uid, revision=row.revision,
         snapshot=Snapshot.from_json(row.snapshot), created_at=row.created_at, study_closed_at=closed_at,
     )
+
+
+def next_up(c: Connection, *, now: datetime, digests: frozenset[str]) -> JobRow | None:
+    """Return the analysis that ``claim`` would give next, unclaimed; None if none waits or it was tried before."""
+    found = work.next_up(c, work.JOBS, now=now, fits=[_verified(digests)])
+    if found is None or found.kind != ANALYSIS or found.attempt:
+        return None
+    return _row(found)
+
+
+def _verified(digests: frozenset[str]) -> sa.ColumnElement[bool]:
+    return ~sa.exists().where(_MODEL.job_id == _JOB.id, _MODEL.digest.not_in(sorted(digests)))
 
 
 def renew(c: Connection, held: Claim, *, now: datetime, lease_s: float) -> Claim:
@@ -188,6 +199,10 @@ def get(c: Connection, job_id: int) -> JobRow:
     if row is None:
         msg = f"job {job_id} is not known here; `dicomnode jobs` lists those that are"
         raise NotInLedger(msg)
+    return _row(row)
+
+
+def _row(row: work.Found) -> JobRow:
     return JobRow(
         job_id=row.id, key=row.key, kind=row.kind, study_uid=row.study_uid, route=row.route, revision=row.revision,
         snapshot=Snapshot.from_json(row.snapshot), state=State(row.state), attempt=row.attempt, priority=row.priority,

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, select, update
 
 from dicomnode.domain.work import TRANSITIONS, Backoff, Claim, Move, State
 from dicomnode.errors import ClaimLost
@@ -66,8 +66,7 @@ def claim(
     t = queue.table
     source, target = TRANSITIONS[Move.CLAIM]
     chosen = (
-        select(t.c.id).where(t.c.state.in_(source), t.c.run_after <= now, *fits)
-        .order_by(t.c.priority, t.c.run_after, t.c.id).limit(1)
+        _due(select(t.c.id), queue, now, fits).limit(1)
         .with_for_update(skip_locked=True).correlate(None).scalar_subquery()
     )
     token, lease_until = secrets.token_hex(16), now + timedelta(seconds=lease_s)
@@ -81,6 +80,18 @@ def claim(
         return None
     _tell(c, queue, Move.CLAIM, row, now=now, data={"owner": owner, "attempt": row.attempt})
     return Claim(work_id=row.id, token=token, attempt=row.attempt, lease_until=lease_until), row
+
+
+def next_up(c: Connection, queue: Queue, *, now: datetime, fits: Sequence[ColumnElement[bool]]) -> Found | None:
+    """Return the row that ``claim`` would take now; nothing is taken."""
+    return c.execute(_due(select(*queue.table.c), queue, now, fits).limit(1)).one_or_none()
+
+
+def _due(which: Select[Any], queue: Queue, now: datetime, fits: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """Work that may be claimed, the most urgent first."""
+    t, (source, _target) = queue.table, TRANSITIONS[Move.CLAIM]
+    return which.where(t.c.state.in_(source), t.c.run_after <= now, *fits).order_by(
+        t.c.priority, t.c.run_after, t.c.id)
 
 
 def renew(c: Connection, queue: Queue, held: Claim, *, now: datetime, lease_s: float) -> Claim:

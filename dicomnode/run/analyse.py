@@ -9,24 +9,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from pydicom import Dataset
 
 from dicomnode import __version__
 from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed, Provenance
 from dicomnode.domain.job import derived_uid
-from dicomnode.domain.model import ModelFile
+from dicomnode.domain.model import InputRole, ModelFile
 from dicomnode.encode.capture import encode_capture
 from dicomnode.encode.seg import encode_seg
 from dicomnode.encode.series import Stamp
 from dicomnode.encode.sr import encode_reports
 from dicomnode.encode.text import encode_notice
 from dicomnode.infer.measure import model_findings
+from dicomnode.infer.merge import merged
 from dicomnode.infer.pool import Pool, RawOutput
 from dicomnode.read.series import LoadedSeries, load, load_headers
 
 Progress = Callable[[str, float], None]
 """Called with a stage name and the fraction of it that is done."""
+
+
+class Reader(Protocol):
+    """Reads a series as ``read.series.load`` does."""
+
+    def __call__(self, paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") -> LoadedSeries:
+        """Return the series, or raise why it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +79,7 @@ def analyse(
     clock: Callable[[], datetime],
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
+    reader: Reader = load,
 ) -> Analysis:
     """Run every model of a route and encode their findings as one set of results.
 
@@ -84,8 +94,12 @@ def analyse(
     """
     tell = progress or (lambda _stage, _fraction: None)
     result = Analysis(objects=(), findings=(), loaded={})
-    for task in tasks:
-        _run_model(task, pool, identity, result, clock=clock, tell=tell, cancelled=cancelled)
+    for number, task in enumerate(tasks):
+        _run_model(task, pool, identity, result, clock=clock, tell=_share(tell, number, len(tasks)),
+                   cancelled=cancelled, reader=reader)
+    with _timed(result.seconds, "measure"):
+        volumes = {uid: one.volume for uid, one in result.loaded.items()}
+        result.findings = merged(result.findings, volumes)
     with _timed(result.seconds, "encode"):
         result.objects = _encode(result, identity, tell)
     return result
@@ -108,11 +122,12 @@ def _run_model(
     clock: Callable[[], datetime],
     tell: Progress,
     cancelled: threading.Event | None,
+    reader: Reader,
 ) -> None:
     tell("read", 0.0)
     with _timed(result.seconds, "read"):
         loaded = {
-            role.role: load(task.paths[role.role], role, charset_fallback=identity.charset_fallback)
+            role.role: reader(task.paths[role.role], role, charset_fallback=identity.charset_fallback)
             for role in task.model.inputs
             if role.role in task.paths
         }
@@ -137,6 +152,11 @@ def _run_model(
     result.findings, result.models = (*result.findings, findings), (*result.models, task.model)
     result.loaded = {**result.loaded, reference.volume.stack.series_uid: reference}
     _account(result, output)
+
+
+def _share(tell: Progress, number: int, models: int) -> Progress:
+    """Return a progress that grows once over all models, not once for each."""
+    return lambda stage, fraction: tell(stage, (number + fraction) / models)
 
 
 def _account(result: Analysis, output: RawOutput) -> None:

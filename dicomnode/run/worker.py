@@ -11,23 +11,24 @@ from datetime import datetime
 from pathlib import Path
 
 from dicomnode import logs
-from dicomnode.config import model_from_text
 from dicomnode.domain.findings import EncodedObject, NotAnalysed
 from dicomnode.domain.job import NOTICE, StoredResult
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import NodeConfig
 from dicomnode.domain.work import Backoff
-from dicomnode.errors import ClaimLost, DicomNodeError, MissingInput, Verdict
+from dicomnode.errors import ClaimLost, DicomNodeError, Verdict
 from dicomnode.infer.pool import Pool
 from dicomnode.ledger import events, jobs, studies
 from dicomnode.ledger.engine import Ledger
-from dicomnode.run.analyse import Analysis, Identity, Task, analyse, notice
+from dicomnode.run.analyse import Analysis, Identity, analyse, notice
 from dicomnode.run.bell import Bell, ring
+from dicomnode.run.inputs import Inputs
 from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run as loop
 from dicomnode.run.loop import typed, utc_now
 from dicomnode.run.matching import notice_after_failure
 from dicomnode.run.outbox import deliveries_for
+from dicomnode.run.prefetch import ReadAhead
 from dicomnode.run.presence import Presence
 from dicomnode.run.ready import ReadyModels
 from dicomnode.spool import Spool
@@ -55,7 +56,15 @@ class Worker:
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._node_id = ledger.node_id()
         self._models = models
+        self._inputs = Inputs(ledger, spool, config.peers)
+        self._ahead = ReadAhead(
+            ledger, self._inputs, models.digests, most_bytes=config.worker.read_ahead_mb << 20
+        )
         self._backoff = Backoff(first_s=config.worker.backoff_s, most_s=config.worker.backoff_max_s)
+
+    def close(self) -> None:
+        """Forget what was read ahead."""
+        self._ahead.close()
 
     def step(self, now: datetime) -> bool:
         """Claim and do one job; False if none waits."""
@@ -69,6 +78,7 @@ class Worker:
             )
         if job is None:
             return False
+        self._ahead.claimed(job.job_id)
         log.info("job_claimed", job=job.job_id, study_uid=job.study_uid, kind=job.kind, attempt=job.claim.attempt)
         with Lease(lambda at: self._renew(job, at), lease_s=self._config.worker.lease_s) as lease:
             try:
@@ -111,19 +121,14 @@ class Worker:
         log.info("job_completed", job=job.job_id, study_uid=job.study_uid, objects=len(objects), **data)
 
     def _analyse(self, job: jobs.ClaimedJob, cancelled: threading.Event) -> Analysis:
-        texts = {m.name: m.toml for m in job.snapshot.models}
-        tasks = []
-        for binding in job.snapshot.bindings:
-            model = model_from_text(texts[binding.model], source=f"job {job.job_id}, model {binding.model}")
-            paths = {one.role: self._paths(job.study_uid, one.sop_instance_uids) for one in binding.series}
-            tasks.append(Task(model=model, paths=paths))
         return analyse(
-            tasks,
+            self._inputs.tasks(job.job_id, job.study_uid, job.snapshot),
             self._pool,
             self._identity(job),
             clock=utc_now,
             cancelled=cancelled,
             progress=lambda stage, fraction: self._tell(job, stage, fraction),
+            reader=self._ahead.load,
         )
 
     def _notice(self, job: jobs.ClaimedJob) -> tuple[EncodedObject, ...]:
@@ -133,35 +138,21 @@ class Worker:
         wanted = job.snapshot.input_uids or everything
         reason = NotAnalysed(reason=job.snapshot.reason, text=job.snapshot.text, study_uid=job.study_uid)
         return notice(
-            reason, self._paths(job.study_uid, wanted[:1] or everything[:1]), self._identity(job), clock=utc_now
+            reason, self._inputs.paths(job.study_uid, wanted[:1] or everything[:1]), self._identity(job), clock=utc_now
         )
 
-    def _paths(self, study_uid: str, sop_instance_uids: Sequence[str]) -> list[Path]:
-        with self._ledger.read() as connection:
-            paths = studies.instance_paths(connection, study_uid, sop_instance_uids)
-        missing = [one for one in sop_instance_uids if one not in paths]
-        if missing:
-            raise MissingInput(
-                f"{len(missing)} of {len(sop_instance_uids)} images are no longer in the store "
-                "(retention deletes finished studies); have the study sent again"
-            )
-        return [self._spool.store_path(paths[one]) for one in sop_instance_uids]
-
     def _identity(self, job: jobs.ClaimedJob) -> Identity:
-        fallbacks = [
-            p.charset_fallback
-            for p in self._config.peers.values()
-            if p.ae_title in job.snapshot.source_ae_titles and p.charset_fallback
-        ]
         return Identity(
             node_id=self._node_id,
             job_key=job.key,
             language=self._config.worker.language,
             predecessors=job.snapshot.predecessors,
-            charset_fallback=fallbacks[0] if fallbacks else "",
+            charset_fallback=self._inputs.charset_fallback(job.snapshot),
         )
 
     def _tell(self, job: jobs.ClaimedJob, stage: str, fraction: float) -> None:
+        if stage == "inference" and not self._stop.is_set():
+            self._ahead.look(utc_now(), attempt=job.claim.attempt)
         log.info("job_progress", job=job.job_id, study_uid=job.study_uid, stage=stage, fraction=round(fraction, 3))
 
     def _store(self, job: jobs.ClaimedJob, objects: Sequence[EncodedObject]) -> list[StoredResult]:
@@ -242,8 +233,11 @@ def run(config: NodeConfig, ledger: Ledger, models: Sequence[ModelFile], stop: t
         ready = ReadyModels(pool, models)
         ready.warm_up(config.worker.warm_models, utc_now())
         worker = Worker(config, ledger, spool, pool, ready, stop)
-        with Bell(folder, "worker") as bell:
-            loop(worker.step, stop=stop, bell=bell, role="worker")
+        try:
+            with Bell(folder, "worker") as bell:
+                loop(worker.step, stop=stop, bell=bell, role="worker")
+        finally:
+            worker.close()
     finally:
         pool.close()
         presence.close()
