@@ -21,6 +21,7 @@ def process(context: Context, *, path: Path, model_name: str, out: Path, device:
 
     from dicomnode import logs
     from dicomnode.config import load_model
+    from dicomnode.domain.findings import listed
     from dicomnode.run.offline import process_folder
 
     logs.configure(level="WARNING", human=True, stream=sys.stderr)
@@ -33,10 +34,10 @@ def process(context: Context, *, path: Path, model_name: str, out: Path, device:
         for organ in findings.organs:
             values = ", ".join(f"{m.name.meaning} {m.value:.1f} {m.unit.value}" for m in organ.measurements)
             click.echo(f"{organ.label.name}: {values}")
-        for found in findings.detections:
-            click.echo(
-                f"{found.tracking_id}: {found.diameter_mm:.1f} mm, {found.volume_ml:.2f} ml {found.side}".rstrip()
-            )
+    for _, found in listed(analysis.findings):
+        volume = "" if found.volume_ml is None else f", {found.volume_ml:.2f} ml"
+        chance = "" if found.probability is None else f", probability {found.probability:.2f}"
+        click.echo(f"{found.tracking_id}: {found.diameter_mm:.1f} mm{volume}{chance} {found.side}".rstrip())
     for stage, seconds in analysis.seconds.items():
         click.echo(f"{stage}: {seconds:.2f} s")
     for file in written:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dicomnode.domain.dicom import Code, InstanceRef, uid
-from dicomnode.domain.model import Label
+from dicomnode.domain.model import ClassLabel, Label
 from dicomnode.domain.volume import SliceStack
 
 Mask = NDArray[np.uint8] | NDArray[np.uint16]
@@ -64,6 +65,10 @@ class Segmentation:
         """Return which voxels carry a label, in the shape of the mask."""
         return marked(self.mask_zyx, label.value, overlapping=self.overlapping)
 
+    def voxels_in(self, label: Label, part: tuple[slice, ...]) -> NDArray[np.bool_]:
+        """Return which voxels of a part of the mask carry a label."""
+        return marked(self.mask_zyx[part], label.value, overlapping=self.overlapping)
+
 
 def marked(mask: Mask, value: int, *, overlapping: bool = False) -> NDArray[np.bool_]:
     """Return which voxels of a mask, or of a part of one, carry the label of that value."""
@@ -92,53 +97,6 @@ class Organ:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Detection:
-    """One finding with a place: a lesion, a nodule.
-
-    Parameters
-    ----------
-    centre_lps_mm:
-        Centre in patient millimetres (LPS).
-    key_slice:
-        Index into ``stack.planes`` of the slice that shows the finding best.
-    box_yx:
-        On the key slice, voxel indices (first row, first column, last row, last column), inclusive.
-    tracking_uid:
-        Shared by SEG and SR.
-    site:
-        Where it lies, if known; laterality in ``side`` ('left', 'right' or '').
-    """
-
-    label: Label
-    number: int
-    centre_lps_mm: tuple[float, float, float]
-    key_slice: int
-    box_yx: tuple[int, int, int, int]
-    diameter_mm: float
-    volume_ml: float
-    tracking_uid: str
-    tracking_id: str
-    probability: float | None = None
-    side: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse a box turned inside out or a tracking UID that is no UID."""
-        uid(self.tracking_uid)
-        first_row, first_column, last_row, last_column = self.box_yx
-        if not (0 <= first_row <= last_row and 0 <= first_column <= last_column):
-            msg = f"box_yx = {self.box_yx}: allowed is (first row, first column, last row, last column)"
-            raise ValueError(msg)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classification:
-    """One class with its probability."""
-
-    name: Code
-    probability: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Which software made a result, from what, and when.
 
@@ -160,6 +118,77 @@ class Provenance:
     research: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """One finding with a place: a lesion, a nodule.
+
+    Parameters
+    ----------
+    centre_lps_mm:
+        Centre in patient millimetres (LPS).
+    key_slice:
+        Index into ``stack.planes`` of the slice that shows the finding best.
+    box_yx:
+        On the key slice, voxel indices (first row, first column, last row, last column), inclusive.
+    box_zyx:
+        Edges (z0, y0, x0, z1, y1, x1) in index coordinates of the stack: voxel k covers k - 0.5 to k + 0.5.
+    volume_ml:
+        None where no mask says which voxels belong to it.
+    tracking_uid:
+        Shared by SEG and SR, and by what several models found of one lesion.
+    probability_by:
+        Which model gave the probability, where it is another than the one that drew the finding.
+    site:
+        Where it lies, if a structure of a segmentation says so; laterality in ``side`` ('left', 'right' or '').
+    """
+
+    label: Label
+    number: int
+    centre_lps_mm: tuple[float, float, float]
+    key_slice: int
+    box_yx: tuple[int, int, int, int]
+    diameter_mm: float
+    volume_ml: float | None
+    tracking_uid: str
+    tracking_id: str
+    probability: float | None = None
+    probability_by: Provenance | None = None
+    side: str = ""
+    site: Code | None = None
+    box_zyx: tuple[float, float, float, float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a box turned inside out or a tracking UID that is no UID."""
+        uid(self.tracking_uid)
+        first_row, first_column, last_row, last_column = self.box_yx
+        if not (0 <= first_row <= last_row and 0 <= first_column <= last_column):
+            msg = f"box_yx = {self.box_yx}: allowed is (first row, first column, last row, last column)"
+            raise ValueError(msg)
+
+
+class Presence(Enum):
+    """What a probability says of a class (PS3.16 CID 240)."""
+
+    PRESENT = "present"  # probable enough to be reported
+    ABSENT = "absent"  # not probable enough, or another class of an exclusive set holds
+    UNDETERMINED = "undetermined"  # of an exclusive set no class is probable enough
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """One class with its probability, and what follows from it."""
+
+    of: ClassLabel
+    probability: float
+    presence: Presence
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability."""
+        if not 0 <= self.probability <= 1:
+            msg = f"probability = {self.probability} of {self.of.name}: allowed are values of 0 to 1"
+            raise ValueError(msg)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelFindings:
     """Everything one model found in one study."""
@@ -175,6 +204,21 @@ class ModelFindings:
     looked_for: tuple[Label, ...] = ()  # lesion labels the model searches for: named in the negative report
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] | None = None
+
+
+def listed(findings: Sequence[ModelFindings]) -> tuple[tuple[ModelFindings, Detection], ...]:
+    """Return each finding once, with the model that drew it: that with a mask first, where several models found it.
+
+    In the model's own order; where several models have findings, largest first.
+    """
+    drawn = [(one, found) for one in findings for found in one.detections]
+    best: dict[str, tuple[ModelFindings, Detection]] = {}
+    for one, found in sorted(drawn, key=lambda pair: pair[1].volume_ml is None):
+        best.setdefault(found.tracking_uid, (one, found))
+    once = [(one, found) for one, found in drawn if best[found.tracking_uid][1] is found]
+    if sum(bool(one.detections) for one in findings) > 1:
+        once.sort(key=lambda pair: (-pair[1].diameter_mm, pair[1].centre_lps_mm))
+    return tuple(once)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

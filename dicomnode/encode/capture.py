@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from highdicom.sc import SCImage
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicomnode.domain.findings import Detection, EncodedObject, ModelFindings, Organ
+from dicomnode.domain.findings import Detection, EncodedObject, ModelFindings, Organ, listed
 from dicomnode.domain.volume import Volume
 from dicomnode.encode import sources as images
 from dicomnode.encode.picture import MOST_TILES, Rgb, draw, tiles_of
@@ -35,8 +36,9 @@ def encode_capture(findings: Sequence[ModelFindings], volumes: Mapping[str, Volu
     EncodingError
         If a header is missing or unfit.
     """
-    tiles = [tile for one in findings if one.stack.series_uid in volumes
-             for tile in tiles_of(one, volumes[one.stack.series_uid])][:MOST_TILES]
+    shown = [(one, tuple(found for drawn_by, found in listed(findings) if drawn_by is one)) for one in findings]
+    tiles = [tile for one, own in shown if one.stack.series_uid in volumes
+             for tile in tiles_of(replace(one, detections=own), volumes[one.stack.series_uid])][:MOST_TILES]
     if not tiles:
         return None
     models = tuple(one.provenance.model_name for one in findings)
@@ -78,7 +80,8 @@ def _heading(findings: Sequence[ModelFindings], head: Dataset, stamp: Stamp) -> 
 
 
 def _lines(findings: Sequence[ModelFindings]) -> list[tuple[str, Rgb]]:
-    lines = [line for one in findings for line in (*map(_finding, one.detections), *map(_organ, one.organs))]
+    lines = [*(_finding(found) for _, found in listed(findings)),
+             *(_organ(organ) for one in findings for organ in one.organs)]
     if len(lines) <= MOST_LINES:
         return lines
     return [*lines[:MOST_LINES], (f"and {len(lines) - MOST_LINES} more: see the report", (128, 128, 128))]
@@ -87,7 +90,8 @@ def _lines(findings: Sequence[ModelFindings]) -> list[tuple[str, Rgb]]:
 def _finding(found: Detection) -> tuple[str, Rgb]:
     chance = "" if found.probability is None else f", probability {found.probability:.2f}"
     place = f" {found.side}" if found.side else ""
-    size = f"slice {found.key_slice + 1}, {found.diameter_mm:.1f} mm, {found.volume_ml:.2f} ml"
+    volume = "" if found.volume_ml is None else f", {found.volume_ml:.2f} ml"
+    size = f"slice {found.key_slice + 1}, {found.diameter_mm:.1f} mm{volume}"
     return f"{found.tracking_id}{place}: {size}{chance}", found.label.colour_rgb
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from highdicom import sr
@@ -37,13 +38,11 @@ DIGEST_CHARS = 19
 
 
 def finding_group(findings: ModelFindings, found: Detection) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
-    """Return a lesion: box on its key slice, diameter in mm, volume in cm3, probability where the model gives one."""
+    """Return a lesion: box on its key slice, diameter in mm, volume in cm3 and probability where there are any."""
     outline = box(found, findings.stack)
     plane = findings.stack.planes[found.key_slice]
-    numbers = [(DIAMETER, found.diameter_mm, MILLIMETRE), (VOLUME, found.volume_ml, CUBIC_CENTIMETRE)]
-    if found.probability is not None:
-        numbers.append((PROBABILITY, found.probability, UNITY))
-    site = _site(found.label.region, SIDES.get(found.side, found.label.modifier)) if found.label.region else None
+    place = found.site or found.label.region
+    site = _site(place, SIDES.get(found.side, found.label.modifier)) if place else None
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=found.tracking_uid, identifier=found.tracking_id),
         referenced_region=sr.ImageRegion(
@@ -51,9 +50,9 @@ def finding_group(findings: ModelFindings, found: Detection) -> sr.PlanarROIMeas
             source_image=sr.SourceImageForRegion(
                 plane.instance.sop_class_uid, plane.instance.sop_instance_uid, frames_of(plane))),
         finding_type=concept(found.label.type), finding_category=concept(found.label.category),
-        algorithm_id=_algorithm(findings.provenance), finding_sites=[site] if site else None,
-        measurements=[_number(*number) for number in numbers])
-    _comment(group[0], findings)
+        algorithm_id=algorithm(findings.provenance), finding_sites=[site] if site else None,
+        measurements=list(_finding_numbers(found)))
+    comment(group[0], findings)
     return group
 
 
@@ -64,9 +63,9 @@ def organ_group(findings: ModelFindings, organ: Organ, stamp: Stamp, seg: tuple[
         "tracking_identifier": sr.TrackingIdentifier(
             uid=stamp.derive(f"structure|{name}|{organ.label.value}"), identifier=organ.label.name),
         "finding_type": concept(organ.label.type), "finding_category": concept(organ.label.category),
-        "algorithm_id": _algorithm(findings.provenance),
+        "algorithm_id": algorithm(findings.provenance),
         "finding_sites": [_site(organ.label.region or organ.label.type, organ.label.modifier)],
-        "measurements": [_number(*_in_cm3(one)) for one in organ.measurements],
+        "measurements": [number(*_in_cm3(one)) for one in organ.measurements],
     }
     group: Group
     if seg is None:
@@ -76,8 +75,16 @@ def organ_group(findings: ModelFindings, organ: Organ, stamp: Stamp, seg: tuple[
             referenced_segment=sr.ReferencedSegment(
                 SEGMENTATION_STORAGE, seg[0].sop_instance_uid, seg[1],
                 source_series=sr.SourceSeriesForSegmentation(findings.stack.series_uid)), **shared)
-    _comment(group[0], findings)
+    comment(group[0], findings)
     return group
+
+
+def _finding_numbers(found: Detection) -> Iterator[sr.Measurement]:
+    yield number(DIAMETER, found.diameter_mm, MILLIMETRE)
+    if found.volume_ml is not None:
+        yield number(VOLUME, found.volume_ml, CUBIC_CENTIMETRE)
+    if found.probability is not None:
+        yield number(PROBABILITY, found.probability, UNITY, by=found.probability_by)
 
 
 def frames_of(plane: SlicePlane) -> list[int] | None:
@@ -86,11 +93,13 @@ def frames_of(plane: SlicePlane) -> list[int] | None:
     return None if single else [plane.frame]
 
 
-def _number(name: Code, value: float, unit: Code) -> sr.Measurement:
+def number(name: Code, value: float, unit: Code, *, by: Provenance | None = None) -> sr.Measurement:
+    """Return one number with its unit, in six significant digits; ``by`` another model than that of its group."""
     rounded = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
     derivation = DERIVATIONS.get(name.value)
     return sr.Measurement(name=concept(name), value=rounded, unit=concept(unit),
-                          derivation=concept(derivation) if derivation else None)
+                          derivation=concept(derivation) if derivation else None,
+                          algorithm_id=algorithm(by) if by else None)
 
 
 def _in_cm3(one: Measurement) -> tuple[Code, float, Code]:
@@ -102,13 +111,15 @@ def _site(place: Code, side: Code | None) -> sr.FindingSite:
     return sr.FindingSite(concept(place), laterality=concept(side) if side else None)
 
 
-def _algorithm(provenance: Provenance) -> sr.AlgorithmIdentification:
+def algorithm(provenance: Provenance) -> sr.AlgorithmIdentification:
+    """Return which model made a group, and with which weights."""
     return sr.AlgorithmIdentification(
         name=provenance.model_name, version=provenance.model_version, family=concept(ARTIFICIAL_INTELLIGENCE),
         parameters=[f"weights {provenance.model_digest[:DIGEST_CHARS]}"])
 
 
-def _comment(group: Dataset, findings: ModelFindings) -> None:
+def comment(group: Dataset, findings: ModelFindings) -> None:
+    """Add the findings' warnings to a group, for whoever reads it."""
     for warning in findings.warnings:
         group.ContentSequence.append(sr.TextContentItem(
             name=concept(COMMENT), value=warning, relationship_type=sr.RelationshipTypeValues.CONTAINS))

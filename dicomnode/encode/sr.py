@@ -10,8 +10,9 @@ from highdicom import sr
 from pydicom import Dataset
 
 from dicomnode.domain.dicom import SEGMENTATION_STORAGE, Code
-from dicomnode.domain.findings import EncodedObject, ModelFindings
+from dicomnode.domain.findings import EncodedObject, ModelFindings, listed
 from dicomnode.encode import sources as images
+from dicomnode.encode.classes import class_group
 from dicomnode.encode.codes import (
     IMAGING_MEASUREMENT_REPORT,
     IMAGING_PROCEDURE,
@@ -24,7 +25,7 @@ from dicomnode.encode.groups import Group, finding_group, organ_group
 from dicomnode.encode.observer import device
 from dicomnode.encode.segments import segments_of
 from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, reference_predecessors
-from dicomnode.encode.text import negative_reports
+from dicomnode.encode.text import CLASSES_SLOT, class_report, negative_reports
 
 FORMS: Final[tuple[tuple[str, type[sr.ComprehensiveSR | sr.Comprehensive3DSR]], ...]] = (
     ("SR3D", sr.Comprehensive3DSR), ("SR", sr.ComprehensiveSR),
@@ -52,9 +53,9 @@ def encode_reports(findings: Sequence[ModelFindings], sources: Sources, stamp: S
     """Return the reports of one set of results: findings, volumes, and what was looked for and not found.
 
     Findings (TID 1410, coordinates in every group, titled 126000) where a model found lesions; volumes (TID 1411
-    with the segment, or TID 1501 where a model has no SEG; titled 126001) where it measured structures; the negative
-    report where a model looked for something and found none. Each measurement report comes as Comprehensive 3D SR
-    and as Comprehensive SR, alternatives in one group.
+    with the segment, or TID 1501 where a model has no SEG; titled 126001) where it measured structures; classes (TID
+    1501) where it classified; the negative report where a model looked for something and found none. Each measurement
+    report comes as Comprehensive 3D SR and as Comprehensive SR, alternatives in one group; classes in words too.
 
     Parameters
     ----------
@@ -70,27 +71,31 @@ def encode_reports(findings: Sequence[ModelFindings], sources: Sources, stamp: S
     """
     found = tuple(one for one in findings if one.detections)
     measured = tuple(one for one in findings if one.organs)
+    classified = tuple(one for one in findings if one.classifications)
     reports: list[EncodedObject] = []
     if found:
         reports += _measurement_report(_findings_report(found, sources), sources, stamp)
     if measured:
         reports += _measurement_report(_volumes_report(measured, stamp, segs), sources, stamp)
+    if classified:
+        reports += _measurement_report(_classes_report(classified, sources, stamp), sources, stamp)
+        reports.append(class_report(classified, sources, stamp))
     return (*reports, *negative_reports(findings, sources, stamp))
 
 
 def _findings_report(models: tuple[ModelFindings, ...], sources: Sources) -> Report:
     with encoding("the findings report", models[0].stack.series_uid):
-        keys = []
+        keys: dict[str, Dataset] = {}
         for one in models:
             known = images.by_instance(sources.get(one.stack.series_uid, ()), one.stack)
             planes = [one.stack.planes[k] for k in sorted({found.key_slice for found in one.detections})
                       if k < len(one.stack.planes)]
-            keys += [known[plane.instance.sop_instance_uid] for plane in planes]
-        evidence = tuple(images.reference(source) for source in keys)
+            keys |= {uid: known[uid] for uid in (plane.instance.sop_instance_uid for plane in planes)}
+        evidence = tuple(images.reference(source) for source in keys.values())
     return Report(
         group="findings", slot=0, subject="findings", title=IMAGING_MEASUREMENT_REPORT, models=models,
         evidence=evidence,
-        groups=lambda: [finding_group(one, found) for one in models for found in one.detections])
+        groups=lambda: [finding_group(one, found) for one, found in listed(models)])
 
 
 def _volumes_report(models: tuple[ModelFindings, ...], stamp: Stamp, segs: Mapping[str, EncodedObject]) -> Report:
@@ -112,6 +117,14 @@ def _volumes_report(models: tuple[ModelFindings, ...], stamp: Stamp, segs: Mappi
     return Report(
         group="volumes", slot=1, subject="volumes", title=ONCOLOGY_MEASUREMENT_REPORT, models=models, groups=groups,
         evidence=tuple(_seg_reference(seg, models[0].stack.study_uid) for seg in used))
+
+
+def _classes_report(models: tuple[ModelFindings, ...], sources: Sources, stamp: Stamp) -> Report:
+    examined = [source for uid in dict.fromkeys(one.stack.series_uid for one in models) for source in sources[uid]]
+    return Report(
+        group="classification", slot=CLASSES_SLOT, subject="classification", title=ONCOLOGY_MEASUREMENT_REPORT,
+        models=models, evidence=tuple(images.reference(source) for source in examined[1:]),
+        groups=lambda: [class_group(one, found, stamp) for one in models for found in one.classifications])
 
 
 def _measurement_report(report: Report, sources: Sources, stamp: Stamp) -> list[EncodedObject]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from highdicom import sr
 from highdicom.sr.value_types import ContentItem
@@ -12,6 +13,7 @@ from dicomnode.domain.dicom import BASIC_TEXT_SR_STORAGE, Code
 from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed
 from dicomnode.domain.model import Label
 from dicomnode.encode import sources as images
+from dicomnode.encode.classes import class_sentences
 from dicomnode.encode.codes import (
     ABSENT,
     CONCLUSION,
@@ -31,30 +33,43 @@ from dicomnode.errors import EncodingError
 
 CONTAINS = sr.RelationshipTypeValues.CONTAINS
 MODIFIES = sr.RelationshipTypeValues.HAS_CONCEPT_MOD
-NEGATIVE_SLOT, NOTICE_SLOT = 2, 3
+NEGATIVE_SLOT, NOTICE_SLOT, CLASSES_SLOT = 2, 3, 5
 
 
 def negative_reports(findings: Sequence[ModelFindings], sources: Mapping[str, Sequence[Dataset]], stamp: Stamp
                      ) -> tuple[EncodedObject, ...]:
     """Return the report that names what was looked for and not found, as text SR and as Comprehensive SR.
 
-    A model is named where it searches for lesions of a label and found none, or where it marked nothing at all.
-    Empty where every model found everything it looks for.
+    A model is named where it searches for a type of lesion of which no model found any, or where it marked nothing
+    at all. Empty where everything that any model looks for was found.
     """
-    silent = [one for one in findings if _missed(one) or not (one.detections or one.organs)]
+    found = {_type(detection.label) for one in findings for detection in one.detections}
+    silent = [one for one in findings if _missed(one, found) or _marked_nothing(one)]
     if not silent:
         return ()
     series_uid = silent[0].stack.series_uid
     models = tuple(one.provenance.model_name for one in silent)
     with encoding("the negative report", series_uid):
         examined = [source for uid in dict.fromkeys(one.stack.series_uid for one in silent) for source in sources[uid]]
-        items = [item for one in silent for item in _absences(one, stamp.language)]
+        items = [item for one in silent for item in _absences(one, found, stamp.language)]
         lines = [line for one in silent for line in _caveats(one, stamp.language)]
         lines.append(sentence("absence_is_no_proof", stamp.language))
         return tuple(_write(
             Role(kind=kind, group="negative", name=f"negative|{kind}", slot=NEGATIVE_SLOT,
                  subject="negative result", models=models), items, lines, examined, stamp)
             for kind in ("TEXT", "SR"))
+
+
+def class_report(models: Sequence[ModelFindings], sources: Mapping[str, Sequence[Dataset]], stamp: Stamp
+                 ) -> EncodedObject:
+    """Return the classes in words, most probable first: an alternative of their measurement report."""
+    with encoding("the classification report", models[0].stack.series_uid):
+        examined = [source for uid in dict.fromkeys(one.stack.series_uid for one in models) for source in sources[uid]]
+        items = [_text(FINDING, line) for line in class_sentences(models, stamp.language)]
+        lines = [line for one in models for line in _caveats(one, stamp.language)]
+        role = Role(kind="TEXT", group="classification", name="classification|TEXT", slot=CLASSES_SLOT,
+                    subject="classification", models=tuple(one.provenance.model_name for one in models))
+        return _write(role, items, lines, examined, stamp)
 
 
 def encode_notice(reason: NotAnalysed, sources: Sequence[Dataset], stamp: Stamp) -> EncodedObject:
@@ -84,20 +99,31 @@ def encode_notice(reason: NotAnalysed, sources: Sequence[Dataset], stamp: Stamp)
         return _write(role, items, [sentence("read_as_without", language)], evidence, stamp)
 
 
-def _missed(one: ModelFindings) -> tuple[Label, ...]:
-    found = {detection.label.value for detection in one.detections}
-    return tuple(label for label in one.looked_for if label.value not in found)
+def _type(label: Label) -> tuple[str, str]:
+    return label.type.scheme, label.type.value
 
 
-def _absences(one: ModelFindings, language: str) -> list[ContentItem]:
+def _missed(one: ModelFindings, found: AbstractSet[tuple[str, str]]) -> tuple[Label, ...]:
+    return tuple(label for label in one.looked_for if _type(label) not in found)
+
+
+def _marked_nothing(one: ModelFindings) -> bool:
+    """Whether a segmentation is empty; a detector says by what it looked for that it found none."""
+    if one.detections or one.organs or one.classifications:
+        return False
+    return one.segmentation is not None or not one.looked_for
+
+
+def _absences(one: ModelFindings, found: AbstractSet[tuple[str, str]], language: str) -> list[ContentItem]:
     """Return, per label not found, the sentence and the coded absence."""
     model, version = one.provenance.model_name, one.provenance.model_version
     items: list[ContentItem] = []
-    for label in _missed(one):
+    for label in _missed(one, found):
         items += [_text(FINDING, sentence("not_found", language, model=model, version=version, label=label.name)),
                   _absent(label)]
     if not (one.detections or one.organs or items):
-        labels = one.segmentation.labels if one.segmentation is not None else ()
+        labels = [label for label in (one.segmentation.labels if one.segmentation is not None else ())
+                  if _type(label) not in found]
         items = [_text(FINDING, sentence("nothing_found", language, model=model, version=version)),
                  *map(_absent, labels)]
     return items

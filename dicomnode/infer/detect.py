@@ -23,7 +23,7 @@ from dicomnode.infer.bundle import audited, chain, image_keys
 from dicomnode.infer.clock import Clock
 from dicomnode.infer.job import Answer, Job, Loading
 from dicomnode.infer.memory import lacks_memory
-from dicomnode.infer.parse import BUNDLE_ROOT, build, read_config, resolved
+from dicomnode.infer.parse import build, config_of
 from dicomnode.infer.weights import load_weights, weights_of
 
 ROOTS: Final = ("network_def", "anchor_generator", "detector", "preprocessing", "detection")
@@ -133,8 +133,7 @@ def load(loading: Loading) -> DetectionRunner:
         If it is unreadable, a piece is missing or cannot be built, or the weights do not fit the network.
     """
     borrowed.lend()
-    config = resolved(read_config(loading.files), loading.overrides, loading.model.get("remove", ()))
-    config.update({"bundle_root": BUNDLE_ROOT, "device": str(loading.device)})
+    config = config_of(loading)
     parser = audited(config, ROOTS)
     detector = build(parser, "detector")
     if not isinstance(detector, RetinaNetDetector):

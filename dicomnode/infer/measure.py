@@ -19,6 +19,8 @@ from dicomnode.domain.findings import Detection, Measurement, ModelFindings, Org
 from dicomnode.domain.model import Label, ModelFile
 from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import ModelFailed
+from dicomnode.infer.boxed import box_findings
+from dicomnode.infer.classified import classified
 from dicomnode.infer.drawn import Box, Drawn
 from dicomnode.infer.midline import left_right_axis, middle_mm, side
 from dicomnode.infer.pool import RawOutput
@@ -49,7 +51,7 @@ def model_findings(
     model: ModelFile, volume: Volume, output: RawOutput, *, provenance: Provenance,
     tracking_uid: Callable[[str], str],
 ) -> ModelFindings:
-    """Measure what a model found.
+    """Measure what a model found: in a label map, or by ``box_findings`` what a detector's boxes say.
 
     Structures below a label's ``min_ml`` and lesions below its ``min_ml`` or ``min_diameter_mm`` are no
     findings: they leave the mask too, so that SEG and report say the same.
@@ -64,6 +66,10 @@ def model_findings(
     ModelFailed
         If the output is no label map on the volume's grid.
     """
+    if output.boxes is not None:
+        return box_findings(model, volume, output, provenance=provenance, tracking_uid=tracking_uid)
+    if model.task == "classification":
+        return classified(model, volume, output, provenance=provenance)
     if output.labels_zyx is None or output.labels_zyx.shape != volume.stack.shape_zyx:
         met = None if output.labels_zyx is None else output.labels_zyx.shape
         msg = f"model {model.name} gave labels of shape {met}; expected is {volume.stack.shape_zyx}"
@@ -156,7 +162,8 @@ def _detection(lesion: _Lesion, number: int, stack: SliceStack, middle_mm: float
         key_slice=int(lesion.box[0].start) + key,
         box_yx=(int(row + rows[0]), int(column + columns[0]), int(row + rows[-1]), int(column + columns[-1])),
         diameter_mm=diameter, volume_ml=lesion.volume_ml, tracking_uid=tracking_uid(name), tracking_id=name,
-        side=side(float(centre[0]), middle_mm))
+        side=side(float(centre[0]), middle_mm),
+        box_zyx=(*(part.start - 0.5 for part in lesion.box), *(part.stop - 0.5 for part in lesion.box)))
 
 
 def _longest_axis_mm(voxels: NDArray[np.bool_], stack: SliceStack) -> tuple[float, int]:

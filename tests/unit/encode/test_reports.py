@@ -20,7 +20,7 @@ from dicomnode.encode.sr import encode_reports
 from dicomnode.encode.text import encode_notice
 from dicomnode.errors import EncodingError
 from tests.builders import ct_series, enhanced_ct
-from tests.findings import LEFT_KIDNEY, block, findings, parsed, provenance, stack_of, stamp
+from tests.findings import LEFT_KIDNEY, block, findings, lesion, parsed, provenance, stack_of, stamp
 
 SHAPE = (6, 16, 18)
 ONE = block(SHAPE, slice(2, 4), slice(5, 8), slice(6, 9))
@@ -72,15 +72,15 @@ def test_every_group_of_the_findings_report_has_coordinates_on_the_key_slice():
     assert report[0].ConceptNameCodeSequence[0].CodeValue == "126000"
     groups = report.get_planar_roi_measurement_groups()
     assert [group.tracking_uid for group in groups] == ["2.25.1001", "2.25.1002"]
-    for group, lesion in zip(groups, found.detections, strict=True):
+    for group, drawn in zip(groups, found.detections, strict=True):
         region = group.roi
         assert region.graphic_type == sr.GraphicTypeValues.POLYLINE
         np.testing.assert_array_equal(region.value[0], region.value[-1])
-        top, left, bottom, right = lesion.box_yx
+        top, left, bottom, right = drawn.box_yx
         np.testing.assert_array_equal(region.value.min(axis=0), [left, top])
         np.testing.assert_array_equal(region.value.max(axis=0), [right + 1, bottom + 1])
         assert region.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID \
-            == series[lesion.key_slice].SOPInstanceUID
+            == series[drawn.key_slice].SOPInstanceUID
 
 
 def test_a_finding_has_diameter_volume_and_probability_with_units():
@@ -163,8 +163,9 @@ def test_evidence_holds_every_instance_that_the_content_refers_to():
 
 def test_two_models_share_one_findings_report():
     series = ct_series(np.zeros(SHAPE))
-    found = [findings(stack_of(series), a_mask(), lesions=[lesion], model=provenance(name))
-             for name, lesion in (("first", ONE), ("second", TWO))]
+    found = [findings(stack_of(series), a_mask(), lesions=[one], model=provenance(name),
+                      detections=(replace(lesion(one), tracking_uid=f"2.25.{number}"),))
+             for number, (name, one) in enumerate((("first", ONE), ("second", TWO)), start=1)]
     reports, _ = reports_of(series, *found)
     report = next(one for one in reports if one.group == "findings")
     assert len(content(report).get_planar_roi_measurement_groups()) == 2
@@ -254,3 +255,61 @@ def test_sources_of_another_series_are_an_encoding_error():
     found = findings(stack_of(series), a_mask(), lesions=[ONE])
     with pytest.raises(EncodingError, match="6 of 6 planes have no header"):
         encode_reports([found], {}, stamp(), {})
+
+
+def box_only(found: ModelFindings, inside, *, uid: str, number: int = 1) -> ModelFindings:
+    """Return a detector's findings on the same stack: a box and a probability, no mask."""
+    drawn = replace(lesion(inside, number), tracking_uid=uid, volume_ml=None, probability=0.75)
+    return ModelFindings(provenance=provenance("detector"), stack=found.stack, looked_for=found.looked_for,
+                         detections=(drawn,))
+
+
+def test_a_box_without_a_mask_is_a_group_with_diameter_and_probability_and_no_volume():
+    series = ct_series(np.zeros(SHAPE))
+    alone = box_only(findings(stack_of(series), a_mask()), ONE, uid="2.25.77")
+    reports, segs = reports_of(series, alone)
+    assert segs == {"detector": None}
+    assert {one.group for one in reports} == {"findings"}
+    (group,) = content(reports[0]).get_planar_roi_measurement_groups()
+    assert [one.name.meaning for one in group.get_measurements()] == ["Diameter", "Probability"]
+    assert group.roi.graphic_type == sr.GraphicTypeValues.POLYLINE
+
+
+def test_what_two_models_found_is_one_group_with_the_segments_tracking_uid_and_the_detectors_probability():
+    series = ct_series(np.zeros(SHAPE))
+    first = findings(stack_of(series), a_mask(), lesions=[ONE])
+    shared = first.detections[0]
+    first = replace(first, detections=(
+        replace(shared, probability=0.75, probability_by=provenance("detector")),))
+    reports, segs = reports_of(series, first, box_only(first, ONE, uid=shared.tracking_uid))
+    (group,) = content(reports[0]).get_planar_roi_measurement_groups()
+    assert group.tracking_uid == shared.tracking_uid
+    assert [one.TrackingUID for one in parsed(segs["demo_chest"]).SegmentSequence if "TrackingUID" in one] \
+        == [shared.tracking_uid]
+    probability = next(one for one in group.get_measurements() if one.name.meaning == "Probability")
+    assert probability.value == 0.75
+    assert "detector" in texts(probability[0])
+    assert "negative" not in {one.group for one in reports}
+
+
+def test_the_negative_report_comes_only_where_no_model_found_any():
+    series = ct_series(np.zeros(SHAPE))
+    nothing = findings(stack_of(series), a_mask())
+    found = box_only(nothing, ONE, uid="2.25.77")
+    assert "negative" not in {one.group for one in reports_of(series, nothing, found)[0]}
+    missed = replace(found, detections=())
+    negative = next(one for one in reports_of(series, nothing, missed)[0] if one.group == "negative")
+    said = " ".join(text for item in parsed(negative).ContentSequence for text in texts(item))
+    assert "demo_chest 1.2 looked for Nodule and found none." in said
+    assert "detector 1.2 looked for Nodule and found none." in said
+    assert "marked nothing" not in said
+
+
+def test_a_structure_around_a_finding_says_where_it_lies():
+    series = ct_series(np.zeros(SHAPE))
+    lobe = Code(value="44714003", scheme="SCT", meaning="Upper lobe of left lung")
+    found = findings(stack_of(series), a_mask(), lesions=[ONE])
+    placed = replace(found, detections=(replace(found.detections[0], site=lobe, side="left"),))
+    (report, *_), _ = reports_of(series, placed)
+    assert ("Finding Site", "Upper lobe of left lung") in codes(parsed(report))
+    assert ("Laterality", "Left") in codes(parsed(report))
