@@ -119,7 +119,7 @@ def _model(pool: Pool, model: object, *, deep: bool) -> str:
     detail = f"version {model.version}, digest {model.digest[:19]}… as pinned"
     if deep and model.self_test is not None:
         scores = self_test(model, pool)
-        detail += "; self-test " + ", ".join(f"{label} Dice {dice:.3f}" for label, dice in scores.items())
+        detail += "; self-test " + ", ".join(f"{label} {score:.3f}" for label, score in scores.items())
     return detail
 
 

@@ -61,7 +61,8 @@ def describe(model: ModelFile, bundle: Path) -> dict[str, Any]:
                     "memory_limit_mb": model.runtime.memory_limit_mb},
         "self_test": None if model.self_test is None else {
             "phantom": model.self_test.phantom, "seed": model.self_test.seed,
-            "dice_at_least": dict(model.self_test.dice_at_least)},
+            "dice_at_least": dict(model.self_test.dice_at_least),
+            "found_at_least": dict(model.self_test.found_at_least)},
         "card": card(bundle),
     }
 
@@ -108,7 +109,9 @@ def _bounds(model: ModelFile) -> Iterator[str]:
     yield (f"runs in {runtime.precision}, at most {runtime.time_limit_s:g} s and {runtime.memory_limit_mb} MB"
            f"{', fast resampling' if runtime.fast_resample else ''}{', window clamped' if runtime.clamp_roi else ''}")
     if model.self_test:
-        yield f"self-test: {model.self_test.phantom} phantom, Dice {dict(model.self_test.dice_at_least)}"
+        floors = [f"Dice {dict(model.self_test.dice_at_least)}"] if model.self_test.dice_at_least else []
+        floors += [f"found {dict(model.self_test.found_at_least)}"] if model.self_test.found_at_least else []
+        yield f"self-test: {model.self_test.phantom} phantom, {', '.join(floors)}"
 
 
 def _wanted(role: InputRole) -> Iterator[str]:

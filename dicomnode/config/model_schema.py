@@ -135,12 +135,13 @@ class OutputsTable(TypedDict, total=False):
     capture: bool
 
 
-class SelfTestTable(TypedDict):
+class SelfTestTable(TypedDict, total=False):
     """``[self_test]``."""
 
-    phantom: Text
-    seed: CountOrZero
+    phantom: Required[Text]
+    seed: Required[CountOrZero]
     dice_at_least: dict[str, Fraction]
+    found_at_least: dict[str, Fraction]
 
 
 def _split_limits(table: object) -> object:

@@ -248,8 +248,9 @@ def _label_values(raw: Mapping[str, Any]) -> list[int]:
 
 def _self_test_names_labels(raw: Mapping[str, Any]) -> Iterator[str]:
     test, labels = raw.get("self_test"), raw.get("labels")
-    floors = test.get("dice_at_least") if isinstance(test, dict) else None
     names = [label.get("name") for label in labels if isinstance(label, dict)] if isinstance(labels, list) else []
-    for name in floors if isinstance(floors, dict) else ():
-        if name not in names:
-            yield f"[self_test] dice_at_least.{name}: there is no label of that name"
+    for key in ("dice_at_least", "found_at_least"):
+        floors = test.get(key) if isinstance(test, dict) else None
+        for name in floors if isinstance(floors, dict) else ():
+            if name not in names:
+                yield f"[self_test] {key}.{name}: there is no label of that name"

@@ -223,11 +223,20 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfTest:
-    """A phantom that the model must still solve: run by ``dicomnode check --deep``."""
+    """A phantom that the model must still solve: run by ``dicomnode check --deep``.
+
+    Parameters
+    ----------
+    dice_at_least:
+        Label → smallest Dice of its voxels.
+    found_at_least:
+        Label → smallest share of its findings that are found; for detection.
+    """
 
     phantom: str
     seed: int
-    dice_at_least: Mapping[str, float]
+    dice_at_least: Mapping[str, float] = field(default_factory=dict)
+    found_at_least: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

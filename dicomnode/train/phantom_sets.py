@@ -24,8 +24,8 @@ from dicomnode.train.cases import SPLITS, Dataset, DatasetLabel, GroupValue
 from dicomnode.train.dataset_writer import DatasetWriter
 
 SEEDS_PER_SET: Final = 10_000_000
-SPLIT_OFFSETS: Final[Mapping[str, int]] = {"training": 0, "validation": 4_000_000, "test": 7_000_000}
-"""Where each split's seeds begin within a set's range."""
+SPLIT_OFFSETS: Final[Mapping[str, int]] = {"training": 1_000_000, "validation": 4_000_000, "test": 7_000_000}
+"""Where each split's seeds begin within a set's range. Lower seeds stay free for demonstrations and self-tests."""
 MOST_CASES: Final = 1_000_000
 
 SCORED_DIAMETERS_MM: Final = (4.0, 15.0)
