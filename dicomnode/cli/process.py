@@ -9,14 +9,14 @@ import click
 from dicomnode.cli.context import Context
 
 
-@click.command(short_help="Analyse a folder with one model, without a node.")
+@click.command(short_help="Analyse a folder, without a node.")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--model", "model_name", required=True, help="Name of a model file.")
+@click.option("--model", "names", required=True, multiple=True, help="Name of a model file; several make one result.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the result objects.")
 @click.option("--device", help="auto, cpu, cuda or cuda:N; default as configured.")
 @click.pass_obj
-def process(context: Context, *, path: Path, model_name: str, out: Path, device: str | None) -> None:
-    """Analyse the DICOM files below PATH with one model and write SEG and SR to --out."""
+def process(context: Context, *, path: Path, names: tuple[str, ...], out: Path, device: str | None) -> None:
+    """Analyse the DICOM files below PATH and write SEG and SR to --out; several models as one route would."""
     import sys
 
     from dicomnode import logs
@@ -26,10 +26,10 @@ def process(context: Context, *, path: Path, model_name: str, out: Path, device:
 
     logs.configure(level="WARNING", human=True, stream=sys.stderr)
     config = context.config
-    model = load_model(model_name, config)
-    if not model.confirmed:
+    models = [load_model(name, config) for name in dict.fromkeys(names)]
+    for model in (one for one in models if not one.confirmed):
         click.echo(f"note: {model.name} is not confirmed: its inputs, names and codes are guesses", err=True)
-    analysis, written = process_folder(path, model, config, out, device=device)
+    analysis, written = process_folder(path, models, config, out, device=device)
     for findings in analysis.findings:
         for organ in findings.organs:
             values = ", ".join(f"{m.name.meaning} {m.value:.1f} {m.unit.value}" for m in organ.measurements)

@@ -22,9 +22,9 @@ log = logs.get("run")
 
 
 def process_folder(
-    folder: Path, model: ModelFile, config: NodeConfig, out: Path, *, device: str | None = None
+    folder: Path, models: Sequence[ModelFile], config: NodeConfig, out: Path, *, device: str | None = None
 ) -> tuple[Analysis, list[Path]]:
-    """Analyse the one study below ``folder`` and write the objects to ``out``.
+    """Analyse the one study below ``folder`` with these models, as one route would, and write the objects to ``out``.
 
     The UIDs follow from all that the objects are made of, headers included: the same folder gives the same
     UIDs, and images of which one attribute was corrected give others.
@@ -35,19 +35,19 @@ def process_folder(
         If the study cannot be analysed, or the folder holds no study or several.
     """
     record, paths = study_of(folder)
-    route = Route(name="process", model=(model.name,))
-    (outcome,) = match(record, [route], {model.name: model}, {})
+    known = {model.name: model for model in models}
+    (outcome,) = match(record, [Route(name="process", model=tuple(known))], known, {})
     if outcome.refusal is not None:
         raise outcome.refusal
     if not outcome.applies:
         raise NoSuitableSeries(outcome.because)
     tasks = [
-        Task(model=model, paths={s.role: [paths[u] for u in s.sop_instance_uids] for s in b.series})
+        Task(model=known[b.model], paths={s.role: [paths[u] for u in s.sop_instance_uids] for s in b.series})
         for b in outcome.bindings
     ]
     used = {u for b in outcome.bindings for s in b.series for u in s.sop_instance_uids}
     inputs = [i for s in record.series for i in s.instances if i.sop_instance_uid in used]
-    identity = identity_of(model, inputs, language=config.worker.language)
+    identity = identity_of(models, inputs, language=config.worker.language)
     pool = Pool(config.node.models_dir, device=device or config.worker.device, threads=config.worker.threads, warm=1)
     try:
         analysis = analyse(tasks, pool, identity, clock=utc_now)
@@ -56,10 +56,11 @@ def process_folder(
     return analysis, _write(analysis, out)
 
 
-def identity_of(model: ModelFile, inputs: Sequence[InstanceRecord], *, language: str) -> Identity:
-    """Name what ``process`` computes by the content of its inputs, the model, the node's version and the language."""
+def identity_of(models: Sequence[ModelFile], inputs: Sequence[InstanceRecord], *, language: str) -> Identity:
+    """Name what ``process`` computes by the content of its inputs, the models, the node's version and the language."""
     contents = fingerprint(instance.content_digest for instance in inputs)
-    job_key = f"process|{model.digest}|{model.file_digest}|{contents}|{__version__}|{language}"
+    used = "|".join(f"{model.digest}|{model.file_digest}" for model in models)
+    job_key = f"process|{used}|{contents}|{__version__}|{language}"
     return Identity(node_id=UID_NAMESPACE, job_key=job_key, language=language)
 
 
