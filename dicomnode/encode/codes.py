@@ -38,7 +38,9 @@ CONCLUSIONS: Final = _dcm("121076", "Conclusions")  # CID 7001
 CONCLUSION: Final = _dcm("121077", "Conclusion")  # CID 7002
 COMMENT: Final = _dcm("121106", "Comment")
 PRESENCE: Final = _dcm("121052", "Presence of property")
+PRESENT: Final = _sct("52101004", "Present")  # CID 240
 ABSENT: Final = _sct("272519000", "Absent")  # CID 240
+UNDETERMINED: Final = _sct("373068000", "Undetermined")  # CID 240
 FINDING_SITE: Final = _sct("363698007", "Finding Site")
 
 DIAMETER: Final = _sct("81827009", "Diameter")  # CID 7470

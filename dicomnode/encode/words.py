@@ -15,6 +15,18 @@ SENTENCES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType({
         "en": "{model} {version} marked nothing in this series.",
         "zh": "{model} {version} 在该序列中未标记任何结构。",
     },
+    "class_present": {
+        "en": "{model} {version}: {label} (probability {probability}).",
+        "zh": "{model} {version}：{label}（概率 {probability}）。",
+    },
+    "class_absent": {
+        "en": "{model} {version} looked for {label} and does not report it (probability {probability}).",
+        "zh": "{model} {version} 已查找 {label}，未报告（概率 {probability}）。",
+    },
+    "class_undetermined": {
+        "en": "{model} {version} cannot tell: no class is probable enough; {label} has probability {probability}.",
+        "zh": "{model} {version} 无法判断：没有任何类别的概率足够高；{label} 的概率为 {probability}。",
+    },
     "examined": {
         "en": "Examined: series {series}, {images} images.",
         "zh": "已分析：序列 {series}，共 {images} 幅图像。",

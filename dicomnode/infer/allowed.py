@@ -80,6 +80,7 @@ FUNCTIONS: Final = frozenset({
         abs argmax array bool_ clip concatenate float16 float32 float64 int16 int32 int64 int8 max maximum mean min
         minimum ones pi round stack sum uint16 uint8 where zeros""")),
     "math.ceil", "math.floor", "math.pi", "math.sqrt",
+    "monai.utils.CommonKeys.IMAGE", "monai.utils.CommonKeys.LABEL", "monai.utils.CommonKeys.PRED",
 })
 """Dotted names that an expression may use (``numpy.`` counts as ``np.``)."""
 

@@ -9,7 +9,7 @@ from dicomnode.domain.model import ModelFile
 from dicomnode.errors import ModelChanged, ModelMissing, ModelRefused
 from dicomnode.infer.digest import BundleCopy, copy_bundle
 
-RUNS: Final = frozenset({("pieces", "segmentation"), ("pieces", "detection")})
+RUNS: Final = frozenset({("pieces", "segmentation"), ("pieces", "detection"), ("pieces", "classification")})
 """(trust, task) that this version runs."""
 CONFIG_SUFFIXES: Final = (".json", ".yaml", ".yml")
 WEIGHT_SUFFIXES: Final = (".pt", ".pth", ".ckpt")

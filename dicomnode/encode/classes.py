@@ -1,0 +1,50 @@
+"""Classifications become a report: one measurement group for each class (TID 1501), and the same in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from highdicom import sr
+
+from dicomnode.domain.dicom import Code
+from dicomnode.domain.findings import Classification, ModelFindings, Presence
+from dicomnode.encode.codes import ABSENT, FINDING, PRESENCE, PRESENT, PROBABILITY, UNDETERMINED, UNITY, concept
+from dicomnode.encode.groups import algorithm, comment, number
+from dicomnode.encode.series import Stamp
+from dicomnode.encode.words import sentence
+
+CODES: Final[dict[Presence, Code]] = {
+    Presence.PRESENT: PRESENT, Presence.ABSENT: ABSENT, Presence.UNDETERMINED: UNDETERMINED,
+}
+
+
+def class_group(findings: ModelFindings, one: Classification, stamp: Stamp) -> sr.MeasurementsAndQualitativeEvaluations:
+    """Return one class: its presence and its probability.
+
+    Notes
+    -----
+    Only a class that is present stands as the group's finding. Of the others the code is a modifier of the presence:
+    viewers that show values without their context would otherwise show a finding where there is none.
+    """
+    name = findings.provenance.model_name
+    present = one.presence is Presence.PRESENT
+    evaluation = sr.QualitativeEvaluation(concept(PRESENCE), concept(CODES[one.presence]))
+    if not present:
+        evaluation[0].ContentSequence = sr.ContentSequence(
+            [sr.CodeContentItem(concept(FINDING), concept(one.of.code), sr.RelationshipTypeValues.HAS_CONCEPT_MOD)])
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=stamp.derive(f"class|{name}|{one.of.value}"), identifier=f"{one.of.name}: {one.presence.value}"),
+        finding_type=concept(one.of.code) if present else None, algorithm_id=algorithm(findings.provenance),
+        measurements=[number(PROBABILITY, one.probability, UNITY)], qualitative_evaluations=[evaluation])
+    comment(group[0], findings)
+    return group
+
+
+def class_sentences(models: Sequence[ModelFindings], language: str) -> list[str]:
+    """Say of each class in words what its group says in codes."""
+    return [sentence(f"class_{one.presence.value}", language, model=findings.provenance.model_name,
+                     version=findings.provenance.model_version, label=one.of.name,
+                     probability=f"{one.probability:.3g}")
+            for findings in models for one in findings.classifications]
