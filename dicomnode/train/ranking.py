@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 
 def roc_auc(scores: ArrayLike, truth: ArrayLike) -> float:
@@ -12,13 +11,15 @@ def roc_auc(scores: ArrayLike, truth: ArrayLike) -> float:
 
     Notes
     -----
-    By ranks (Mann and Whitney): exact, also where scores are equal.
+    By ranks (Mann and Whitney), equal scores sharing the mean of theirs: exact.
     """
     values, yes = np.asarray(scores, np.float64), np.asarray(truth, bool)
     positives, negatives = int(yes.sum()), int((~yes).sum())
     if not positives or not negatives:
         return float("nan")
-    above = float(rankdata(values)[yes].sum()) - positives * (positives + 1) / 2
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    above = float(ranks[yes].sum()) - positives * (positives + 1) / 2
     return above / (positives * negatives)
 
 
