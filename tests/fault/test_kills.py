@@ -151,3 +151,26 @@ def test_everything_killed_after_inference_began_still_ends_with_one_result_set(
     node.start()
     node.wait_for_event("delivery_completed")
     assert_exactly_one_result_set(pacs)
+
+
+def test_a_worker_killed_after_reading_the_next_study_ahead_leaves_that_study_untouched(node, pacs, chest, tmp_path):
+    (tmp_path / "next").mkdir()
+    write_phantom_study(tmp_path / "next", seed=12)
+    (pid,) = until(lambda: node.pids("worker"), "the worker is there")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        send(node, chest)
+        send(node, sorted((tmp_path / "next").glob("*.dcm")))
+        node.wait_for_event("study_matched", count=2)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    (ahead,) = node.wait_for_event("job_read_ahead")
+    kill(node, "worker")
+    node.wait_for_event("delivery_completed", count=2)
+    objects = [dcmread(p) for p in pacs.folder.rglob("*.dcm")]
+    kinds = Counter((o.StudyInstanceUID, o.Modality, o.SeriesDescription) for o in objects)
+    assert len({study for study, *_ in kinds}) == 2
+    assert set(kinds.values()) == {1}, kinds
+    attempts = {one["job_id"]: one["attempt"] for one in node.rows("jobs")}
+    assert attempts.pop(ahead["job"]) == 1, "what is read ahead is not claimed: no attempt was spent"
+    assert list(attempts.values()) == [2]

@@ -286,3 +286,29 @@ def test_a_time_without_a_zone_is_refused(ledger):
     a_closed_study(ledger)
     with pytest.raises(Exception, match="a time without a zone"):
         a_job(ledger, now=NOW.replace(tzinfo=None))
+
+
+def test_what_is_next_up_is_what_a_claim_would_take_and_it_is_not_taken(ledger):
+    a_closed_study(ledger)
+    later = a_job(ledger, priority=200)
+    sooner = a_job(ledger, priority=100, revision=1)
+    for job_id in (sooner, later):
+        with ledger.read() as c:
+            found = jobs.next_up(c, now=NOW, digests=DIGESTS)
+            foreign = jobs.next_up(c, now=NOW, digests=frozenset({OTHER}))
+        assert found is not None
+        assert (found.job_id, found.state, found.attempt) == (job_id, State.SCHEDULED, 0)
+        assert foreign is None
+        assert claim_job(ledger).job_id == job_id
+    with ledger.read() as c:
+        assert jobs.next_up(c, now=NOW, digests=DIGESTS) is None
+
+
+def test_a_job_that_was_tried_before_is_not_next_up(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    job = claim_job(ledger)
+    with ledger.write() as c:
+        jobs.retry(c, job, now=NOW, run_after=NOW, reason="once more", spend=True)
+    with ledger.read() as c:
+        assert jobs.next_up(c, now=NOW, digests=DIGESTS) is None
