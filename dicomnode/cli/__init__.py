@@ -31,6 +31,7 @@ COMMANDS = {
     "cancel": "act",
     "db": "act",
     "models": "models",
+    "dataset": "dataset",
     "train": "train",
     "evaluate": "evaluate",
     "demo": "tour",

@@ -146,10 +146,12 @@ class Dataset:
             return {"class": case.klass}
         return {"box": case.boxes_lps_mm.astype(np.float32), "box_label": np.array(case.box_labels, np.int64)}
 
+    def showing(self, label: DatasetLabel, split: str) -> int:
+        """Return how many cases of a split show a label."""
+        place = self.labels.index(label)
+        return sum(bool(case.voxels.get(label.value)) or place in case.box_labels or place == case.klass
+                   for case in self.split(split))
+
     def unseen(self, split: str = "training") -> tuple[DatasetLabel, ...]:
         """Return the labels that no case of a split shows: nothing can be learned of them."""
-        cases = self.split(split)
-        values = {value for case in cases for value, count in case.voxels.items() if count}
-        places = {place for case in cases for place in (*case.box_labels, case.klass) if place is not None}
-        return tuple(label for place, label in enumerate(self.labels)
-                     if label.value not in values and place not in places)
+        return tuple(label for label in self.labels if not self.showing(label, split))

@@ -110,6 +110,17 @@ class DatasetWriter:
         self._cases[id] = split, case
         return case
 
+    @property
+    def label_count(self) -> int:
+        """How many labels have a name."""
+        return len(self._labels)
+
+    def add_label(self, label: DatasetLabel) -> None:
+        """Name one more value; it must be above those there are, so that classes keep their index."""
+        if self._labels and label.value <= self._labels[-1].value:
+            raise UnusableDataset(f"label {label.name}: value {label.value} is not above {self._labels[-1].value}")
+        self._labels = (*self._labels, label)
+
     def leave_out(self, what: str, why: str) -> None:
         """Write down what was not taken and why; no patient data may stand in either."""
         self._left_out.append(LeftOut(what=what, why=why))

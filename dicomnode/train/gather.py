@@ -1,0 +1,241 @@
+"""A folder of DICOM and annotations becomes a data set: find, match, load, lay the marks on, write, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from dicomnode.domain.model import ModelFile
+from dicomnode.domain.volume import SliceStack
+from dicomnode.errors import UnusableAnnotation, UnusableDataset, UnusableInput
+from dicomnode.read.annotations import Box
+from dicomnode.read.annotations_csv import boxes_of_csv
+from dicomnode.route.facts import typical
+from dicomnode.train.cases import Dataset, GroupValue
+from dicomnode.train.dataset_writer import DEFAULT_SHARES, DatasetWriter
+from dicomnode.train.gather_case import Truth, boxes, label_map
+from dicomnode.train.gather_channels import Channel, Channels, channels_of
+from dicomnode.train.gather_labels import LabelRule, Labels
+from dicomnode.train.gather_match import Mark, matched
+from dicomnode.train.gather_walk import Found, class_rows, walk
+from dicomnode.train.pseudonyms import Pseudonyms
+
+ROUNDED_MM: Final = 3
+"""Decimals of the spacings that scores are broken down by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    labels:
+        Empty: everything that is found, numbered as it appears.
+    channels:
+        Empty: each annotated series is a case of one channel.
+    model:
+        Its inputs choose the series and its labels the structures, as the node would.
+    unmarked:
+        Series without any mark are cases too, with nothing to find.
+    """
+
+    source: Path
+    out: Path
+    name: str
+    task: str = "segmentation"
+    labels: Sequence[LabelRule] = ()
+    channels: Sequence[Channel] = ()
+    model: ModelFile | None = None
+    pairs: Path | None = None
+    unmarked: bool = False
+    key: bytes = b""
+    seed: int = 0
+    shares: tuple[float, float, float] = DEFAULT_SHARES
+
+
+@dataclass(slots=True, kw_only=True)
+class Gathered:
+    """What came of it: the data set, and for the person at the terminal the files by their own names.
+
+    Parameters
+    ----------
+    left_out:
+        File or series as it lies in the source folder, and why it was not taken.
+    notes:
+        Case id → what to look at.
+    passed_over:
+        Names of structures that were marked and that nobody asked for.
+    """
+
+    dataset: Dataset
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    passed_over: tuple[str, ...] = ()
+
+
+def gather(wishes: Wishes, tell: Callable[[str], None] = lambda _text: None) -> Gathered:
+    """Build a data set.
+
+    Raises
+    ------
+    UnusableDataset
+        If nothing can be taken, or the wishes contradict each other or the folder.
+    """
+    found = walk(wishes.source, tell)
+    if not found.series:
+        raise UnusableDataset(f"{wishes.source}: no CT or MR image series in it ({found.other_files} other files, "
+                              f"{len(found.left_out)} damaged)")
+    tell(f"{len(found.series)} series, {len(found.annotations)} annotation objects, {len(found.masks)} masks, "
+         f"{len(found.tables) + len(found.class_tables)} tables")
+    return _Gathering(wishes, found).run(tell)
+
+
+class _Gathering:
+    """One run: what is written, what is left out, and what is known meanwhile."""
+
+    def __init__(self, wishes: Wishes, found: Found) -> None:
+        rules = wishes.labels or _rules_of(wishes.model, wishes.task)
+        self._wishes, self._found = wishes, found
+        self._labels = Labels(rules=rules, lesions_only=wishes.task == "detection")
+        self._names = Pseudonyms(wishes.key)
+        self._writer: DatasetWriter | None = None
+        self._left_out: list[tuple[str, str, str]] = []  # file or series, its pseudonym, why
+        self._notes: dict[str, tuple[str, ...]] = {}
+        self._used: set[str] = set()
+        self._tried: set[str] = set()  # series, and studies whose series are channels of one case
+
+    def run(self, tell: Callable[[str], None]) -> Gathered:
+        wishes, found = self._wishes, self._found
+        marks, lost = matched(found, wishes.source, wishes.pairs)
+        tabled, classes = self._tables(), class_rows(found.class_tables)
+        for path, why in (*found.left_out, *lost):
+            self._leave_out(path, why)
+        marked = {*marks, *tabled} if wishes.task != "classification" else set(classes)
+        order = sorted(found.series, key=lambda uid: (found.series[uid].instances[0].text("PatientID"), uid))
+        for number, uid in enumerate(order, start=1):
+            if uid in self._used:
+                continue
+            if uid in marked or wishes.unmarked:
+                tell(f"series {number} of {len(order)}")
+                self._take(uid, marks, tabled, classes.get(uid))
+        for uid in order:
+            if not {uid, self._study(uid)} & self._tried and uid not in self._used:
+                self._leave_out(uid, "no annotation refers to it (--unmarked takes it all the same)")
+        return self._close()
+
+    def _take(self, uid: str, marks: Mapping[str, Sequence[Mark]], tabled: Mapping[str, Sequence[Box]],
+              klass: str | None) -> None:
+        self._tried.add(self._study(uid) if self._wishes.channels or self._wishes.model else uid)
+        try:
+            channels = channels_of(uid, self._found, self._wishes.channels, self._wishes.model)
+            series = channels.series_uids
+            truth = self._truth(tuple(dict.fromkeys(mark for one in series for mark in marks.get(one, ()))),
+                                [box for one in series for box in tabled.get(one, ())], klass, channels.reference.stack)
+        except UnusableInput as error:
+            self._leave_out(uid, error.reason)
+            return
+        for mark, why in truth.refused:
+            self._leave_out(mark.path, why)
+        empty = truth.label_zyx is not None and not truth.label_zyx.any()
+        if not self._wishes.unmarked and (empty or (self._wishes.task == "detection" and not truth.boxes)):
+            if not truth.refused:
+                self._leave_out(uid, "nothing that was asked for is marked on it (--unmarked takes it all the same)")
+            return
+        self._used.update(channels.series_uids)
+        self._write(uid, channels, truth, klass)
+
+    def _truth(self, marks: Sequence[Mark], tabled: Sequence[Box], klass: str | None, stack: SliceStack) -> Truth:
+        if self._wishes.task == "segmentation":
+            return label_map(marks, stack, self._labels)
+        if self._wishes.task == "detection":
+            return boxes(marks, tabled, stack, self._labels)
+        if klass is None:
+            raise UnusableAnnotation("no table names its class (columns seriesuid, class)")
+        return Truth()
+
+    def _write(self, uid: str, channels: Channels, truth: Truth, klass: str | None) -> None:
+        writer = self._opened(channels)
+        class_label = None
+        if klass is not None and self._wishes.task == "classification":
+            class_label = self._labels.of(Box(centre_lps_mm=np.zeros(3), size_lps_mm=np.ones(3), name=klass))
+            if class_label is None:
+                self._leave_out(uid, f"class {klass!r} is not among --label")
+                return
+        for label in self._labels.found[writer.label_count:]:
+            writer.add_label(label)
+        case = writer.add(
+            id=self._names.of("case", uid), patient=self._patient(uid), images_zyx=channels.volumes,
+            affine_lps_mm=channels.reference.stack.affine_lps_mm, label_zyx=truth.label_zyx,
+            boxes_lps_mm=np.array([[*box.centre_lps_mm, *box.size_lps_mm] for box, _ in truth.boxes]).reshape(-1, 6),
+            box_labels=[place for _, place in truth.boxes],
+            klass=None if class_label is None else self._labels.index(class_label),
+            group=self._group(uid, channels.reference.stack))
+        self._notes[case.id] = tuple(self._names.without_uids(note) for note in truth.notes)
+
+    def _opened(self, channels: Channels) -> DatasetWriter:
+        if self._writer is None:
+            wishes = self._wishes
+            modality = channels.reference.modality
+            self._writer = DatasetWriter(wishes.out, name=wishes.name, task=wishes.task, channels=channels.names,
+                                         modality=modality, labels=self._labels.found)
+        return self._writer
+
+    def _close(self) -> Gathered:
+        if self._writer is None:
+            listed = "\n".join(f"{what}: {why}" for what, _, why in self._left_out[:20]) or "nothing is annotated"
+            raise UnusableDataset(f"{self._wishes.source}: no case could be taken\n{listed}")
+        for _, pseudonym, why in self._left_out:
+            self._writer.leave_out(pseudonym, self._names.without_uids(why))
+        dataset = self._writer.close(self._wishes.seed, self._wishes.shares)
+        return Gathered(dataset=dataset, left_out=[(what, why) for what, _, why in self._left_out], notes=self._notes,
+                        passed_over=tuple(sorted(self._labels.passed_over)))
+
+    def _leave_out(self, what: Path | str, why: str) -> None:
+        if isinstance(what, str):
+            shown = f"series {what}"
+            pseudonym = f"series {self._names.of('case', what)}"
+        else:
+            relative = what.relative_to(self._wishes.source).as_posix()
+            shown, pseudonym = relative, f"file {self._names.of('file', relative)}"
+        self._left_out.append((shown, pseudonym, why))
+
+    def _tables(self) -> Mapping[str, tuple[Box, ...]]:
+        tabled: dict[str, tuple[Box, ...]] = {}
+        for path in self._found.tables if self._wishes.task == "detection" else ():
+            try:
+                for uid, listed in boxes_of_csv(path).items():
+                    tabled[uid] = (*tabled.get(uid, ()), *listed)
+            except UnusableAnnotation as error:
+                self._leave_out(path, error.reason)
+        for uid in tabled.keys() - self._found.series.keys():
+            self._leave_out(uid, "a table names it, its images are not here")
+        return {uid: listed for uid, listed in tabled.items() if uid in self._found.series}
+
+    def _study(self, uid: str) -> str:
+        return self._found.series[uid].instances[0].study_uid
+
+    def _patient(self, uid: str) -> str:
+        one = self._found.series[uid].instances[0]
+        identity = (one.text("IssuerOfPatientID"), one.text("PatientID"))
+        return self._names.of("patient", *(identity if identity[1] else ("study", one.study_uid)))
+
+    def _group(self, uid: str, stack: SliceStack) -> dict[str, GroupValue]:
+        one = typical(self._found.series[uid])
+        said = {"maker": one.text("Manufacturer"), "scanner": one.text("ManufacturerModelName"),
+                "kernel": one.text("ConvolutionKernel"), "body_part": one.text("BodyPartExamined")}
+        return {
+            "slice_mm": round(stack.slice_spacing_mm, ROUNDED_MM),
+            "pixel_mm": round(max(stack.planes[0].pixel_spacing_mm), ROUNDED_MM), "slices": len(stack.planes),
+            **{key: value for key, value in said.items() if value}}
+
+
+def _rules_of(model: ModelFile | None, task: str) -> tuple[LabelRule, ...]:
+    """Return a model file's labels as rules; of a model that also marks organs, boxes are those of its lesions."""
+    labels = model.labels if model else ()
+    lesions = tuple(label for label in labels if label.lesion)
+    return tuple(LabelRule.of(label) for label in (lesions if task == "detection" and lesions else labels))

@@ -1,0 +1,136 @@
+"""The truth of one case: a label map or boxes from everything that was marked on its images."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dicomnode.domain.volume import SliceStack
+from dicomnode.errors import UnusableAnnotation
+from dicomnode.read.annotations import Box, Structure
+from dicomnode.read.marks import boxes_of, structures_of
+from dicomnode.train.gather_labels import Labels
+from dicomnode.train.gather_match import Mark
+
+
+@dataclass(slots=True, kw_only=True)
+class Truth:
+    """What is known about one case.
+
+    Parameters
+    ----------
+    label_zyx:
+        uint16; None for boxes.
+    boxes:
+        Each with the place of its label among the data set's.
+    notes:
+        What a person should know: overlaps, slices without contours.
+    refused:
+        File and reason for each annotation that could not be used.
+    """
+
+    label_zyx: NDArray[np.uint16] | None = None
+    boxes: list[tuple[Box, int]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    refused: list[tuple[Mark, str]] = field(default_factory=list)
+
+
+def label_map(marks: Sequence[Mark], stack: SliceStack, labels: Labels) -> Truth:
+    """Return the label map of everything that was asked for; where two labels meet, the higher value stays."""
+    truth, drawn = Truth(), np.zeros(stack.shape_zyx, np.uint16)
+    over: dict[str, int] = {}
+    for structure in _structures(marks, stack, truth):
+        label = labels.of(structure)
+        if label is None:
+            continue
+        truth.notes += [f"{label.name}: {note}" for note in structure.notes]
+        for other in np.unique(drawn[structure.mask_zyx]):
+            if other and other != label.value:
+                names = " over ".join(sorted(one.name for one in labels.found if one.value in {other, label.value}))
+                over[names] = over.get(names, 0) + int((drawn[structure.mask_zyx] == other).sum())
+        np.maximum(drawn, np.uint16(label.value), out=drawn, where=structure.mask_zyx)
+    truth.notes += [f"{count} voxels have two labels ({names}): the higher value stays"
+                    for names, count in over.items()]
+    truth.label_zyx = drawn
+    return truth
+
+
+def boxes(marks: Sequence[Mark], tabled: Sequence[Box], stack: SliceStack, labels: Labels) -> Truth:
+    """Return the boxes of everything that was asked for.
+
+    Reports and tables say where findings are; a segment with the same tracking UID says it to the voxel and replaces
+    the report's box. Where there is neither report nor table, each component of a marked structure is a finding.
+    """
+    truth = Truth()
+    stated = [*tabled, *_reported(marks, stack, truth)]
+    traced: dict[str, Box] = {}
+    components: list[Box] = []
+    for structure in _structures(marks, stack, truth):
+        if structure.tracking_uid:
+            if structure.mask_zyx.any():
+                traced[structure.tracking_uid] = _bounding(_extent(structure.mask_zyx), structure, stack)
+        elif not stated and labels.of(structure) is not None:
+            components += _components(structure, stack)
+    known = {box.tracking_uid for box in stated if box.tracking_uid}
+    listed = [traced.get(box.tracking_uid, box) for box in stated]
+    listed += [box for uid, box in traced.items() if uid not in known] + components
+    for box in listed:
+        label = labels.of(box)
+        if label is not None:
+            truth.boxes.append((box, labels.index(label)))
+    return truth
+
+
+def _structures(marks: Sequence[Mark], stack: SliceStack, truth: Truth) -> Iterator[Structure]:
+    """Yield what each file marks; a file that cannot be used is written down, the others still count."""
+    for mark in marks:
+        try:
+            yield from structures_of(mark.path, mark.kind, stack)
+        except UnusableAnnotation as error:
+            truth.refused.append((mark, error.reason))
+
+
+def _reported(marks: Sequence[Mark], stack: SliceStack, truth: Truth) -> list[Box]:
+    found: list[Box] = []
+    for mark in marks:
+        try:
+            found += boxes_of(mark.path, mark.kind, stack)
+        except UnusableAnnotation as error:
+            truth.refused.append((mark, error.reason))
+    return _once(found)
+
+
+def _once(found: Sequence[Box]) -> list[Box]:
+    """Return each finding once: a report comes in several forms (Comprehensive, Comprehensive 3D) of one content."""
+    kept: list[Box] = []
+    for box in found:
+        twin = any(box.tracking_uid and box.tracking_uid == one.tracking_uid for one in kept)
+        if not twin:
+            kept.append(box)
+    return kept
+
+
+def _components(structure: Structure, stack: SliceStack) -> list[Box]:
+    """Return a box for each connected component; voxels that touch by a corner are connected."""
+    numbered, _ = ndimage.label(structure.mask_zyx, structure=np.ones((3, 3, 3)))
+    return [_bounding([(one.start, one.stop - 1) for one in place], structure, stack)
+            for place in ndimage.find_objects(numbered)]
+
+
+def _extent(mask_zyx: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    ends = (np.flatnonzero(mask_zyx.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] for axis in range(3))
+    return [(int(low), int(high)) for low, high in ends]
+
+
+def _bounding(extent: Sequence[tuple[int, int]], structure: Structure, stack: SliceStack) -> Box:
+    """Return the box round the outer voxel edges of an extent of indices, along the patient's axes."""
+    corners = np.array([stack.to_lps_mm(index) for index in itertools.product(
+        *((low - 0.5, high + 0.5) for low, high in extent))])
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return Box(centre_lps_mm=(low + high) / 2, size_lps_mm=high - low, name=structure.name, type=structure.type,
+               tracking_uid=structure.tracking_uid)

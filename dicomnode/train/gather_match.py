@@ -1,0 +1,115 @@
+"""Which annotation belongs to which image series: by what it refers to, else by where its file lies and its name."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dicomnode.errors import UnusableDataset
+from dicomnode.read.annotations import References
+from dicomnode.read.annotations_mask import MASK_SUFFIXES
+from dicomnode.train.gather_walk import Found
+
+MASK_WORDS: Final = ("seg", "segmentation", "mask", "label", "labels", "labelmap", "gt", "truth")
+PAIR_COLUMNS: Final = frozenset({"mask", "series"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One file that marks something on a series: SEG, RTSTRUCT, SR or MASK."""
+
+    path: Path
+    kind: str
+
+
+def matched(found: Found, source: Path, pairs: Path | None) -> tuple[dict[str, list[Mark]], list[tuple[Path, str]]]:
+    """Return the marks of each series, and each file that belongs to none, with the reason.
+
+    Parameters
+    ----------
+    pairs:
+        A CSV with the columns ``mask`` (a path below ``source``) and ``series`` (a SeriesInstanceUID, or the folder
+        of the series below ``source``): it alone decides for the masks that it names.
+
+    Raises
+    ------
+    UnusableDataset
+        If ``pairs`` cannot be read, or names what is not there.
+    """
+    marks: dict[str, list[Mark]] = defaultdict(list)
+    lost: list[tuple[Path, str]] = []
+    for one in found.annotations:
+        series = _referred(one, found)
+        for uid in series:
+            marks[uid].append(Mark(path=one.path, kind=one.kind))
+        if not series:
+            named = ", ".join(sorted(one.series_uids)[:2]) or "none that it names"
+            lost.append((one.path, f"refers to series {named}: it is not among the images here"))
+    stated = _stated(pairs, source, found) if pairs else {}
+    for mask in found.masks:
+        series = (stated[mask],) if mask in stated else _by_name(mask, found)
+        if len(series) == 1:
+            marks[series[0]].append(Mark(path=mask, kind="MASK"))
+        else:
+            lost.append((mask, f"{len(series)} series could be meant by its name and folder; say which with --pairs"))
+    return marks, lost
+
+
+def _referred(one: References, found: Found) -> tuple[str, ...]:
+    named = tuple(uid for uid in found.series if uid in one.series_uids)
+    if named:
+        return named
+    holding = tuple(uid for uid, series in found.series.items()
+                    if any(image.sop_instance_uid in one.instance_uids for image in series.instances))
+    if holding or one.series_uids:
+        return holding
+    same = tuple(uid for uid, series in found.series.items() if series.instances[0].study_uid == one.study_uid
+                 and series.instances[0].text("FrameOfReferenceUID") in one.frame_of_reference_uids)
+    return same if len(same) == 1 else ()
+
+
+def _by_name(mask: Path, found: Found) -> tuple[str, ...]:
+    """Return the series that a mask's name means: a UID in it, a folder or patient of that name, its own folder."""
+    stem = mask.name.lower()
+    for suffix in sorted(MASK_SUFFIXES, key=len, reverse=True):
+        stem = stem.removesuffix(suffix)
+    uids = tuple(uid for uid in found.series if uid in mask.name)
+    stems = {stem, *(stem.removesuffix(f"{joint}{word}") for word in MASK_WORDS for joint in "_-. ")}
+    folders = tuple(uid for uid in found.series if found.folder_of(uid).name.lower() in stems)
+    patients = tuple(uid for uid, series in found.series.items()
+                     if series.instances[0].text("PatientID").lower() in stems - {""})
+    beside = tuple(uid for uid in found.series if found.folder_of(uid) == mask.parent)
+    below = tuple(uid for uid in found.series if found.folder_of(uid).parent == mask.parent)
+    for candidates in (uids, folders, patients, beside, below):
+        if candidates:
+            return candidates
+    return ()
+
+
+def _stated(pairs: Path, source: Path, found: Found) -> Mapping[Path, str]:
+    stated, problems = {}, []
+    try:
+        with pairs.open(encoding="utf-8-sig", newline="") as file:
+            rows = [{str(key).strip().lower(): str(value or "").strip() for key, value in row.items()}
+                    for row in csv.DictReader(file)]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise UnusableDataset(f"{pairs}: cannot be read ({type(error).__name__})") from error
+    for line, row in enumerate(rows, start=2):
+        if not row.keys() >= PAIR_COLUMNS:
+            raise UnusableDataset(f"{pairs}: columns are {sorted(row)}: mask and series are needed")
+        mask, series = source / row["mask"], row["series"]
+        uids = [uid for uid in found.series if uid == series or found.folder_of(uid) == source / series]
+        if mask not in found.masks:
+            problems.append(f"{pairs.name} line {line}: mask {row['mask']!r} is not below the source folder")
+        elif len(uids) != 1:
+            problems.append(f"{pairs.name} line {line}: {len(uids)} series are meant by {series!r}; give its "
+                            "SeriesInstanceUID, or a folder that holds one series")
+        else:
+            stated[mask] = uids[0]
+    if problems:
+        raise UnusableDataset(*problems)
+    return stated
