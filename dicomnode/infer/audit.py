@@ -14,7 +14,6 @@ from typing import Any, Final
 from dicomnode.infer.allowed import BUILTINS, CLASSES, FUNCTIONS, METHODS, REMOVED
 
 REFERENCE: Final = re.compile(r"@(\w*(?:::\w*)*)")
-FILE_MACRO: Final = re.compile(r"^%.*\.(json|ya?ml)", re.IGNORECASE)
 LOCAL_REFS: Final = "__local_refs"
 SPECIAL_KEYS: Final = frozenset({"_target_", "_disabled_", "_requires_", "_desc_", "_mode_"})
 MODES: Final = frozenset({"default", "callable"})
@@ -29,14 +28,6 @@ GRAMMAR: Final = (
 
 class NotAllowed(ValueError):
     """The config asks for something that is not on the list; one line for each."""
-
-
-def refuse_file_macros(config: object) -> None:
-    """Raise NotAllowed where a macro (``%file.json#id``) would read another file."""
-    for where, value in _walk(config, ""):
-        if isinstance(value, str) and FILE_MACRO.match(value):
-            msg = f"{where}: macro {value!r} reads a file; allowed are macros within the config"
-            raise NotAllowed(msg)
 
 
 def evaluated_slice(config: Mapping[str, Any], roots: tuple[str, ...]) -> dict[str, Any]:
@@ -91,15 +82,20 @@ def short_name(target: str) -> str:
 def is_removed(value: object, config: Mapping[str, Any]) -> bool:
     """Whether a list entry is a loader or saver, itself or by reference."""
     if isinstance(value, str) and (match := REFERENCE.fullmatch(value)):
-        target: Any = config
-        for key in match[1].split("::"):
-            if isinstance(target, list):
-                target = target[int(key)] if key.isdigit() and int(key) < len(target) else None
-            else:
-                target = target.get(key) if isinstance(target, Mapping) else None
-        value = target
+        value = at(config, match[1])
     return isinstance(value, Mapping) and isinstance(value.get("_target_"), str) \
         and short_name(value["_target_"]) in REMOVED
+
+
+def at(config: Mapping[str, Any], name: str) -> object:
+    """Return what an id (``a::b::0``) means, None where it leads nowhere."""
+    place: Any = config
+    for key in name.split("::"):
+        if isinstance(place, list):
+            place = place[int(key)] if key.isdigit() and int(key) < len(place) else None
+        else:
+            place = place.get(key) if isinstance(place, Mapping) else None
+    return place
 
 
 def problems_of(value: object, where: str) -> Iterator[str]:

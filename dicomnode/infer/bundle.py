@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,15 +12,22 @@ import torch
 from monai.bundle.config_parser import ConfigParser
 from monai.inferers.inferer import Inferer, SimpleInferer
 from monai.transforms.compose import Compose
+from monai.transforms.utility.dictionary import EnsureTyped
 
 from dicomnode.errors import ModelFailed, ModelRefused
-from dicomnode.infer.audit import NotAllowed, evaluated_slice, short_name
+from dicomnode.infer.audit import NotAllowed, at, evaluated_slice, references, short_name
 from dicomnode.infer.job import Loading
-from dicomnode.infer.parse import BUNDLE_ROOT, Files, build, components, parser_of, read_config, resolved
+from dicomnode.infer.padding import PaddedInferer
+from dicomnode.infer.parse import Files, build, config_of, parser_of
+from dicomnode.infer.shape import shaped
 from dicomnode.infer.weights import load_weights, weights_of
 
 PIECES: Final = ("network_def", "preprocessing", "inferer", "postprocessing")
 DEFAULT_DIVISOR: Final = 32
+COMMON_KEYS: Final = {f"$monai.utils.CommonKeys.{name}": name.lower() for name in ("IMAGE", "LABEL", "PRED")}
+"""How the zoo's templates write their keys."""
+MULTIPLE: Final = re.compile(r"\s*(\d+)\s*\*\s*[a-z]", re.IGNORECASE)
+"""``"16*n"`` in a bundle's metadata: any multiple of 16."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +36,16 @@ class Bundle:
 
     Parameters
     ----------
+    input_keys:
+        Keys of the data dictionary that its loaders fill.
     image_key, pred_key:
-        Keys of the data dictionary: the loaded volume, the network's output.
+        Keys of what goes into the network, and of what comes out of it.
     divisor:
         The input size of the network must be a multiple of this.
+    own_postprocessing:
+        Whether it has any; where not, the usual one is run (``standard.usual_postprocessing``).
+    overlapping:
+        Each output channel is a label of its own.
     """
 
     network: torch.nn.Module
@@ -42,6 +56,9 @@ class Bundle:
     pred_key: str
     divisor: int
     device: torch.device
+    input_keys: tuple[str, ...] = ("image",)
+    own_postprocessing: bool = True
+    overlapping: bool = False
 
 
 def load_pieces(loading: Loading) -> Bundle:
@@ -54,19 +71,20 @@ def load_pieces(loading: Loading) -> Bundle:
     ModelFailed
         If the config is unreadable, a piece cannot be built, or the weights do not fit the network.
     """
-    files, device = loading.files, loading.device
-    config = resolved(read_config(files), loading.overrides, loading.model.get("remove", ()))
-    config.update({"bundle_root": BUNDLE_ROOT, "device": str(device)})
+    whole = config_of(loading)
+    config = shaped(whole, roles=loading.model.get("roles", ()))
     parser = audited(config, PIECES)
     network = _network(parser)
-    load_weights(network, weights_of(config, files))
-    keys = image_keys(config)
+    load_weights(network, weights_of(whole, loading.files))
+    keys, divisor = image_keys(config), _divisor(config, loading.files)
     return Bundle(
-        network=network.to(device).eval(),
-        preprocessing=chain(build(parser, "preprocessing")),
-        inferer=build(parser, "inferer") or SimpleInferer(),
+        network=network.to(loading.device).eval(),
+        preprocessing=_preprocessing(build(parser, "preprocessing"), keys),
+        inferer=_inferer(build(parser, "inferer"), divisor),
         postprocessing=chain(build(parser, "postprocessing")),
-        image_key=keys[0], pred_key="pred", divisor=_divisor(config, files), device=device,
+        input_keys=keys, image_key=keys[0] if len(keys) == 1 else "image", pred_key="pred",
+        divisor=divisor, device=loading.device,
+        own_postprocessing="postprocessing" in config, overlapping=bool(loading.model.get("overlapping")),
     )
 
 
@@ -96,6 +114,23 @@ def _network(parser: ConfigParser) -> torch.nn.Module:
     return network
 
 
+def _preprocessing(transforms: object, keys: tuple[str, ...]) -> Compose:
+    """Return the chain; one that held loaders only gets a step that changes nothing, since Invertd wants one."""
+    steps = chain(transforms)
+    if transforms is not None and not steps.transforms:
+        steps.transforms = (EnsureTyped(list(keys)),)
+    return steps
+
+
+def _inferer(inferer: object, divisor: int) -> Inferer:
+    if inferer is None or type(inferer) is SimpleInferer:
+        return PaddedInferer(divisor)
+    if not isinstance(inferer, Inferer):
+        msg = f"inferer gives {type(inferer).__name__}; expected is an inferer of MONAI"
+        raise ModelFailed(msg)
+    return inferer
+
+
 def chain(transforms: object) -> Compose:
     """Return transforms as one chain: an empty one for None."""
     if isinstance(transforms, Compose):
@@ -107,20 +142,35 @@ def chain(transforms: object) -> Compose:
 
 
 def image_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the keys that the bundle's loader would fill, ``image`` where it has none."""
-    for item in components(config.get("preprocessing")):
-        if short_name(item["_target_"]) == "LoadImaged":
-            keys = item.get("keys", "image")
-            if isinstance(keys, str) and keys.startswith("@"):
-                keys = config.get(keys[1:], "image")
-            return tuple(keys) if isinstance(keys, list) else (str(keys),)
-    return ("image",)
+    """Return the keys that the loaders of ``preprocessing`` would fill, ``image`` where it has none."""
+    keys: list[str] = []
+    for item in _reachable(config.get("preprocessing"), config, set()):
+        if short_name(item["_target_"]) == "LoadImaged" and item.get("_disabled_") is not True:
+            said = item.get("keys", "image")
+            if isinstance(said, str) and said.startswith("@"):
+                said = config.get(said[1:], "image")
+            said = COMMON_KEYS.get(str(said), said)
+            keys += [str(key) for key in said] if isinstance(said, list) else [str(said)]
+    return tuple(dict.fromkeys(keys)) or ("image",)
+
+
+def _reachable(value: object, config: Mapping[str, Any], seen: set[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield the components of a value and of the ids that it refers to, in the order in which they stand."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("_target_"), str):
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _reachable(item, config, seen)
+    for name in sorted(references(value) - seen) if isinstance(value, str) else ():
+        seen.add(name)
+        yield from _reachable(at(config, name), config, seen)
 
 
 def _divisor(config: Mapping[str, Any], files: Files) -> int:
     """Return what the input size must be a multiple of: from metadata (``"16*n"``), else from the strides."""
-    sizes = _metadata_sizes(files)
-    marked = [int(size.split("*")[0]) for size in sizes if isinstance(size, str) and size.split("*")[0].isdigit()]
+    marked = [int(found[1]) for size in _metadata_sizes(files) if (found := MULTIPLE.match(str(size)))]
     if marked:
         return max(marked)
     network = config.get("network_def")

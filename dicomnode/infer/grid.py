@@ -105,6 +105,9 @@ def plan(bundle: Bundle) -> Plan:
     NotFast
         For any other form.
     """
+    if bundle.overlapping or not bundle.own_postprocessing or len(bundle.input_keys) > 1:
+        msg = "labels overlap, or the bundle loads several images, or has no postprocessing of its own"
+        raise NotFast(msg)
     chain = list(bundle.preprocessing.transforms)
     count = next((i for i, step in enumerate(chain) if not isinstance(step, Orientationd | Spacingd)), len(chain))
     spatial = tuple(chain[:count])

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from monai.bundle.config_item import ComponentLocator
 from monai.bundle.config_parser import ConfigParser
 
-from dicomnode.errors import ModelFailed, ModelRefused
-from dicomnode.infer.audit import NotAllowed, refuse_file_macros
+from dicomnode.errors import ModelFailed
+from dicomnode.infer.configs import Files, changed, expanded, read_config
+from dicomnode.infer.job import Loading
 
+__all__ = ["BUNDLE_ROOT", "Files", "build", "components", "config_of", "parser_of"]
 BUNDLE_ROOT: Final = "/bundle"
 """What ``bundle_root`` means inside the child: no such folder exists, files come from memory."""
-CONFIGS: Final = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")
-Files = Mapping[str, bytes]
-"""Path inside the bundle → its bytes."""
 
 
 class _FullNames:
@@ -26,74 +24,18 @@ class _FullNames:
         return None
 
 
-def read_config(files: Files) -> dict[str, Any]:
-    """Return the inference config as plain data.
+def config_of(loading: Loading) -> dict[str, Any]:
+    """Return the bundle's config with the model file's changes and the child's device; nothing is evaluated.
 
     Raises
     ------
-    ModelFailed
-        If there is none, or it is not readable.
+    ModelFailed, ModelRefused
+        As ``configs.read_config``, ``configs.changed`` and ``configs.expanded``.
     """
-    name = next((name for name in CONFIGS if name in files), None)
-    if name is None:
-        msg = f"no inference config in the bundle: expected one of {', '.join(CONFIGS)}"
-        raise ModelFailed(msg)
-    try:
-        config = json.loads(files[name]) if name.endswith(".json") else _yaml(files[name])
-    except ValueError as error:
-        msg = f"{name} is not readable: {error}"
-        raise ModelFailed(msg) from error
-    if not isinstance(config, dict):
-        msg = f"{name} holds a {type(config).__name__}; expected is a table of ids"
-        raise ModelFailed(msg)
-    return config
-
-
-def _yaml(text: bytes) -> object:
-    try:
-        import yaml  # type: ignore[import-untyped,unused-ignore]
-    except ImportError as error:
-        msg = "the bundle's config is YAML and PyYAML is not installed: install pyyaml, or convert the config to JSON"
-        raise ModelFailed(msg) from error
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-
-
-def resolved(config: dict[str, Any], overrides: Mapping[str, object], remove: Sequence[str] = ()) -> dict[str, Any]:
-    """Apply the model file's overrides and removals, then macros and relative ids; nothing is evaluated."""
+    config = read_config(loading.files)
     config.pop("imports", None)
-    try:
-        refuse_file_macros(config)
-        parser = ConfigParser(config=config)
-        for key, value in overrides.items():
-            parser[key] = value
-        for key in remove:
-            _take_out(config, key)
-        parser.resolve_macro_and_relative_ids()  # type: ignore[no-untyped-call]
-    except NotAllowed as error:
-        raise ModelRefused(str(error)) from error
-    except (KeyError, ValueError, IndexError, TypeError) as error:
-        msg = f"the bundle's config cannot be resolved: {error}"
-        raise ModelFailed(msg) from error
-    resolved: dict[str, Any] = parser.get()
-    return resolved
-
-
-def _take_out(config: dict[str, Any], key: str) -> None:
-    """Delete one id; KeyError where the config has none of that name."""
-    *above, last = key.replace("::", "#").split("#")
-    place: Any = config
-    for part in above:
-        place = place[int(part)] if isinstance(place, list) else place[part]
-    if isinstance(place, list):
-        del place[int(last)]
-    elif isinstance(place, dict) and last in place:
-        del place[last]
-    else:
-        msg = f"the model file removes {key!r}, which the bundle's config does not have"
-        raise KeyError(msg)
+    changed(config, loading.overrides, loading.model.get("remove", ()))
+    return expanded(config, loading.files) | {"bundle_root": BUNDLE_ROOT, "device": str(loading.device)}
 
 
 def parser_of(config: dict[str, Any]) -> ConfigParser:

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
+from monai.transforms.compose import Compose
+from monai.transforms.post.dictionary import Activationsd, AsDiscreted, Invertd
 from numpy.typing import NDArray
 
+from dicomnode.domain.model import MOST_OVERLAPPING
 from dicomnode.errors import ModelFailed
 from dicomnode.infer.bundle import Bundle
 
@@ -40,16 +43,73 @@ def as_meta(values: torch.Tensor, affine_ras_mm: NDArray[np.float64], spatial_sh
 
 
 def preprocess(bundle: Bundle, image: MetaTensor) -> dict[str, Any]:
-    """Run the bundle's preprocessing, loaders removed."""
-    data: dict[str, Any] = bundle.preprocessing({bundle.image_key: image})
+    """Run the bundle's preprocessing, loaders removed.
+
+    Parameters
+    ----------
+    image:
+        One channel per input of the model file. A bundle that loads each under a key of its own gets them so, in order.
+
+    Raises
+    ------
+    ModelFailed
+        If the bundle loads another number of images than the model file has inputs.
+    """
+    keys = bundle.input_keys
+    if len(keys) > 1 and len(keys) != image.shape[0]:
+        msg = (f"the bundle loads {len(keys)} images ({', '.join(keys)}); the model file has {image.shape[0]} "
+               "[[inputs]]: one is needed for each, in that order")
+        raise ModelFailed(msg)
+    given = {keys[0]: image} if len(keys) == 1 else {key: image[n:n + 1] for n, key in enumerate(keys)}
+    data: dict[str, Any] = bundle.preprocessing(given)
+    if bundle.image_key not in data:
+        msg = f"the bundle's preprocessing leaves {', '.join(map(str, data))}; expected is {bundle.image_key!r}"
+        raise ModelFailed(msg)
     return data
 
 
 def postprocess(bundle: Bundle, data: dict[str, Any], output: torch.Tensor) -> torch.Tensor:
-    """Run the bundle's postprocessing, savers removed; return the prediction, channel first."""
+    """Run the bundle's postprocessing, savers removed, the usual one where it has none; return labels, channel first.
+
+    Where labels overlap, channel k of the prediction is bit k of the labels.
+    """
     data[bundle.pred_key] = output[0]
-    result: torch.Tensor = bundle.postprocessing(data)[bundle.pred_key]
-    return result
+    steps = bundle.postprocessing if bundle.own_postprocessing else usual_postprocessing(bundle, output.shape[1])
+    result: torch.Tensor = steps(data)[bundle.pred_key]
+    return bits_of(result) if bundle.overlapping else result
+
+
+def usual_postprocessing(bundle: Bundle, channels: int) -> Compose:
+    """Return softmax, inverse of the preprocessing, argmax; sigmoid and 0.5 for one channel, or overlapping labels."""
+    key, exclusive = bundle.pred_key, channels > 1 and not bundle.overlapping
+    inverse = [Invertd(key, bundle.preprocessing, orig_keys=bundle.image_key, nearest_interp=False, to_tensor=True)] \
+        if bundle.preprocessing.transforms else []
+    return Compose([Activationsd(key, softmax=exclusive, sigmoid=not exclusive), *inverse,
+                    AsDiscreted(key, argmax=True) if exclusive else AsDiscreted(key, threshold=0.5)])
+
+
+def bits_of(prediction: torch.Tensor) -> torch.Tensor:
+    """Return channels of 0 and 1 as one channel whose bit k is channel k.
+
+    Raises
+    ------
+    ModelFailed
+        If a channel holds anything else, or there are too many.
+    """
+    values = prediction.detach().cpu()
+    values = values.as_tensor() if isinstance(values, MetaTensor) else values
+    if values.shape[0] > MOST_OVERLAPPING:
+        msg = f"the bundle gives {values.shape[0]} channels; overlapping labels may have {MOST_OVERLAPPING}"
+        raise ModelFailed(msg)
+    bits = torch.zeros((1, *values.shape[1:]), dtype=torch.int32)
+    for number, channel in enumerate(values):
+        marked = channel > 0
+        if not bool((channel == marked).all()):
+            msg = (f"channel {number} of the bundle's output holds more than 0 and 1: for overlapping labels its "
+                   "postprocessing must end with AsDiscreted(threshold=...)")
+            raise ModelFailed(msg)
+        bits[0] |= marked.int() << number
+    return bits
 
 
 def labels_zyx(prediction: torch.Tensor, shape_zyx: Sequence[int]) -> AnyArray:

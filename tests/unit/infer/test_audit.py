@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dicomnode.infer.allowed import CLASSES
-from dicomnode.infer.audit import NotAllowed, evaluated_slice, expression_problems, refuse_file_macros
+from dicomnode.infer.audit import NotAllowed, evaluated_slice, expression_problems
 
 ROOTS = ("network_def", "preprocessing", "inferer", "postprocessing")
 HOSTILE = {
@@ -95,9 +95,3 @@ def test_loaders_and_savers_leave_every_chain_also_by_reference():
     ("monai.transforms.post.dictionary.Invertd", "Invertd"), ("monai.networks.nets.unet.UNet", "UNet")])
 def test_every_spelling_of_an_allowed_class_means_the_listed_object(written, name):
     assert evaluated_slice({"inferer": {"_target_": written}}, ROOTS)["inferer"]["_target_"] == CLASSES[name]
-
-
-def test_a_macro_that_reads_another_file_is_refused():
-    refuse_file_macros({"a": "%b", "b": 1})
-    with pytest.raises(NotAllowed, match="reads a file"):
-        refuse_file_macros({"a": ["%/etc/secret.json#key"]})

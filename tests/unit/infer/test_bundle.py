@@ -112,4 +112,75 @@ def test_without_pre_and_postprocessing_the_network_alone_is_run(files):
     config = {"network_def": dict(SMALL_UNET)}
     bundle = loaded({**files, "configs/inference.json": json.dumps(config).encode()})
     assert len(bundle.preprocessing.transforms) == 0
-    assert type(bundle.inferer).__name__ == "SimpleInferer"
+    assert type(bundle.inferer).__name__ == "PaddedInferer"
+
+
+def test_weights_named_in_an_expression_that_is_not_run_are_found_by_their_name(files):
+    files["models/old.pt"] = b"damaged"
+    files["models/dynunet_FT.pt"] = files.pop("models/model.pt")
+    config = changed(files, handlers=[], checkpoint="$Path(@bundle_root).joinpath('models', 'dynunet_FT.pt')")
+    assert loaded(config).network is not None
+
+
+def test_the_only_weights_that_there_are_are_taken(files):
+    files["models/final.pth"] = files.pop("models/model.pt")
+    assert loaded(changed(files, handlers=[])).network is not None
+
+
+def test_a_model_file_may_name_the_weights(files):
+    files["models/other.pt"] = files["models/model.pt"]
+    files["models/model.pt"] = b"damaged"
+    assert loaded(files, checkpointloader={"_target_": "CheckpointLoader", "load_path": "models/other.pt"}) is not None
+
+
+def test_an_argument_that_monai_dropped_is_removed_by_the_model_file(files):
+    config = changed(files, network_def={**SMALL_UNET, "img_size": 96})
+    assert load_pieces(loading(config, remove=["network_def#img_size"])).network is not None
+
+
+def test_a_config_in_yaml_gives_the_same_bundle(files):
+    import yaml
+
+    config = yaml.safe_dump(json.loads(files.pop("configs/inference.json"))).encode()
+    bundle = loaded({**files, "configs/inference.yaml": config})
+    names = [type(step).__name__ for step in bundle.postprocessing.transforms]
+    assert names == ["Activationsd", "Invertd", "AsDiscreted"]
+
+
+@pytest.mark.parametrize(("sizes", "divisor"), [
+    (["16*n", "16*n", "8*n"], 16), (["32 * n"], 32), ([96, 96, 96], 4), (["*", "*", "*"], 4), ([], 4)])
+def test_the_divisor_is_what_metadata_says_a_size_is_a_multiple_of(files, sizes, divisor):
+    metadata = {"network_data_format": {"inputs": {"image": {"spatial_shape": sizes}}}}
+    assert loaded({**files, "configs/metadata.json": json.dumps(metadata).encode()}).divisor == divisor
+
+
+def test_a_loader_of_image_and_label_loads_the_image(files):
+    chain = {"_target_": "Compose", "transforms": [
+        {"_target_": "LoadImaged", "keys": ["image", "label"]},
+        {"_target_": "EnsureChannelFirstd", "keys": ["image", "label"], "channel_dim": -1},
+        {"_target_": "EnsureTyped", "keys": ["image", "label"]}]}
+    bundle = loaded(changed(files, preprocessing=chain))
+    assert bundle.input_keys == ("image",)
+    assert [step.keys for step in bundle.preprocessing.transforms] == [("image",)]
+
+
+def test_loaders_of_several_keys_also_behind_references_are_the_inputs_in_order(files):
+    chain = {"_target_": "Compose", "transforms": [
+        "@loader", {"_target_": "LoadImaged", "keys": "flair"},
+        {"_target_": "ConcatItemsd", "keys": ["t1", "t2", "flair"], "name": "image"}]}
+    bundle = loaded(changed(files, loader={"_target_": "LoadImaged", "keys": ["t1", "t2"]}, preprocessing=chain,
+                            postprocessing=[]))
+    assert (bundle.input_keys, bundle.image_key) == (("t1", "t2", "flair"), "image")
+
+
+def test_pieces_that_only_the_evaluator_names_are_found(files):
+    config = json.loads(files["configs/inference.json"])
+    config["evaluator"]["inferer"] = config.pop("inferer")
+    config["network"] = config.pop("network_def")
+    bundle = loaded({**files, "configs/inference.json": json.dumps(config).encode()})
+    assert type(bundle.inferer).__name__ == "SlidingWindowInferer"
+
+
+def test_an_inferer_that_is_none_is_named(files):
+    with pytest.raises(ModelFailed, match="inferer gives UNet"):
+        loaded(changed(files, inferer=dict(SMALL_UNET)))
