@@ -1,6 +1,7 @@
 """Turnaround: what the node adds between the last C-STORE response and the acknowledged SEG and SR.
 
     python benchmarks/turnaround.py [--slices 300] [--size 512] [--repeat 3]
+    python benchmarks/turnaround.py --queue 5      # studies in a queue, with and without reading ahead
 
 Synthetic chests go through a real node (receiver, keeper, worker, sender as processes, SQLite) to a PACS
 on loopback. From the wall time between the last response and the last acknowledged object, the quiet period and the
@@ -11,6 +12,8 @@ warm, as in operation. Beside it stands the peak resident memory of every proces
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import statistics
 import tempfile
 import time
@@ -36,11 +39,16 @@ def main() -> None:
     options.add_argument("--slices", type=int, default=300)
     options.add_argument("--size", type=int, default=512)
     options.add_argument("--repeat", type=int, default=3)
+    options.add_argument("--queue", type=int, default=0, help="so many studies at once")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(f"drawing {given.slices} slices of {given.size}² ...", flush=True)
-        studies = [_study(Path(folder) / f"study{n}", given.slices, given.size, n) for n in range(given.repeat)]
-        _run(Path(folder), studies)
+        count = given.queue or given.repeat
+        studies = [_study(Path(folder) / f"study{n}", given.slices, given.size, n) for n in range(count)]
+        if given.queue:
+            _compare_queues(Path(folder), studies, given.repeat)
+        else:
+            _run(Path(folder), studies)
 
 
 def _study(folder: Path, slices: int, size: int, seed: int) -> list[Path]:
@@ -62,6 +70,49 @@ def _run(folder: Path, studies: list[list[Path]]) -> None:
             rows = [_one(node, us, paths) for paths in studies]
             memory = _peaks(node)
     _report(rows, memory)
+
+
+def _compare_queues(folder: Path, studies: list[list[Path]], repeat: int) -> None:
+    """Let all studies wait for a stopped worker, then measure from its start to its last result."""
+    rows: dict[int, list[dict[str, float]]] = {0: [], 1024: []}
+    for number in range(repeat):
+        for read_ahead_mb in rows if number % 2 == 0 else reversed(rows):
+            place = folder / f"queue{number}-{read_ahead_mb}"
+            with ReceivingPacs(place / "pacs") as pacs:
+                to = Destination(name="pacs", ae_title=pacs.ae_title, host="127.0.0.1", port=pacs.port)
+                waiting = TourNode(place / "node", (to,))
+                with waiting.config_path.open("a", encoding="utf-8") as config:
+                    config.write(f"\n[worker]\nread_ahead_mb = {read_ahead_mb}\n")
+                with waiting as node:
+                    rows[read_ahead_mb].append(_queued(node, studies))
+    print(f"\n| {len(studies)} queued studies, median of {repeat} | seconds to the last result | of them waiting for "
+          "reading | read ahead |\n|---|---|---|---|")
+    for read_ahead_mb, several in rows.items():
+        middle = {key: statistics.median(row[key] for row in several) for key in several[0]}
+        print(f"| read_ahead_mb = {read_ahead_mb} | {middle['wall']:.2f} | {middle['read']:.2f} "
+              f"| {middle['ahead']:.0f} of {len(studies)} |")
+
+
+def _queued(node: TourNode, studies: list[list[Path]]) -> dict[str, float]:
+    us = Peer(name="node", ae_title="DICOMNODE", host="127.0.0.1", port=node.port)
+    _ready(us)
+    _await(node, "model_loaded")
+    (pid,) = (int(path.name.split(".")[1]) for path in (node.folder / "data" / "run").glob("worker.*.alive"))
+    os.kill(pid, signal.SIGSTOP)
+    for paths in studies:
+        send_files(node_ae_title="SCANNER", peer=us, paths=paths, timeout_s=60, progress=None)
+    for _ in studies:
+        _await(node, "study_matched")
+    began_s = time.monotonic()
+    os.kill(pid, signal.SIGCONT)
+    done, ahead, read_s = 0, 0, 0.0
+    for event in _events(node):
+        ahead += event.get("event") == "job_read_ahead"
+        if event.get("event") == "job_completed":
+            done, read_s = done + 1, read_s + event["seconds"]["read"]
+            if done == len(studies):
+                break
+    return {"wall": time.monotonic() - began_s, "read": read_s, "ahead": ahead}
 
 
 def _ready(us: Peer) -> None:
