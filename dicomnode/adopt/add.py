@@ -104,12 +104,12 @@ def add(source: Path, config: NodeConfig, wish: Wish) -> Added:
 def _staged(source: Path, staging: Path) -> Path:
     if source.is_dir():
         return copy_folder(source, staging)
-    return unpack(source, staging / _plain(source.stem))
+    return unpack(source, staging / plain(source.stem))
 
 
 def _name(source: Path, root: Path, wish: Wish) -> str:
-    own = root.name if source.is_dir() or root.parent.name == _plain(source.stem) else source.stem
-    name = wish.name or _plain(VERSION_TAIL.sub("", own))
+    own = root.name if source.is_dir() or root.parent.name == plain(source.stem) else source.stem
+    name = wish.name or plain(VERSION_TAIL.sub("", own))
     if not NAME.fullmatch(name):
         msg = f"name = {name!r}: allowed are letters, digits, '_', '-' and '.', at most 64; give one with --name"
         raise UnusableBundle(msg)
@@ -122,7 +122,8 @@ def _model_file(name: str, config: NodeConfig) -> Path:
     return next((path for path in candidates if path.exists()), candidates[0])
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return a text as the name of a folder: what is no letter, digit, '_', '-' or '.' becomes '_'."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("_.-") or "bundle"
 
 

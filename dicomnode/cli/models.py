@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dicomnode.cli.context import Context
+from dicomnode.cli.models_validate import validate
 from dicomnode.cli.table import as_json, print_rows
 from dicomnode.errors import DicomNodeError
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 @click.group()
 def models() -> None:
     """Look after model files and bundles."""
+
+
+models.add_command(validate)
 
 
 def _names(context: Context) -> list[str]:
@@ -76,6 +80,39 @@ def add(context: Context, *, source: Path, name: str, trust: str | None, model_f
 
     wish = Wish(name=name, trust=trust or "", digest=pinned, model_file=model_file, replace=replace, load=not no_load)
     for line in added_lines(take_in(source, context.config, wish)):
+        click.echo(line)
+
+
+@models.command()
+@click.argument("source")
+@click.option("--name", default="", help="What to call the model; by default as the bundle is called.")
+@click.option("--trust", type=click.Choice(["pieces", "code"]), default=None,
+              help="'code' lets the bundle run code of its own, in the sandbox; by default such a bundle is refused.")
+@click.option("--sha256", default="", help="The sha256 that the zip must have.")
+@click.option("--digest", "pinned", default="", help="The digest that the bundle must have.")
+@click.option("--mirror", default="", help="A URL below which the hub's own paths are, in place of the hub.")
+@click.option("--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A file with the token that the hub wants.")
+@click.option("--replace", is_flag=True, help="Put it in the place of the model of that name, keeping its model file.")
+@click.option("--no-load", is_flag=True, help="Do not try whether it loads.")
+@click.pass_obj
+def pull(context: Context, *, source: str, name: str, trust: str | None, sha256: str, pinned: str, mirror: str,
+         token_file: Path | None, replace: bool, no_load: bool) -> None:
+    """Fetch a bundle from a hub, a mirror or a URL, and add it.
+
+    SOURCE is monai:NAME[@VERSION], ngc:NAME[@VERSION], hf:ORGANISATION/REPOSITORY[@REVISION], or the URL of a zip.
+    """
+    from dicomnode.adopt.add import Wish
+    from dicomnode.adopt.fetch import Fetcher
+    from dicomnode.adopt.pull import Origin
+    from dicomnode.adopt.pull import pull as fetch
+    from dicomnode.cli.model_view import added_lines
+
+    token = token_file.read_text(encoding="utf-8").strip() if token_file else ""
+    origin = Origin(source=source, sha256=sha256, fetcher=Fetcher(mirror=mirror, token=token),
+                    tell=lambda url: click.echo(f"fetch    {url}"))
+    wish = Wish(name=name, trust=trust or "", digest=pinned, replace=replace, load=not no_load)
+    for line in added_lines(fetch(origin, context.config, wish)):
         click.echo(line)
 
 

@@ -48,7 +48,7 @@ def test_every_option_is_documented_and_has_help(name):
     options = {one.opts[0]: one for one in command.params if isinstance(one, click.Option)}
     assert ("--config" in options) is (name not in WITHOUT_CONFIG)
     assert [flag for flag, one in options.items() if not one.help] == []
-    assert set(re.findall(r"^\| `(--[a-z-]+)` \|", SECTIONS[name], re.MULTILINE)) == options.keys() - {"--config"}
+    assert set(re.findall(r"^\| `(--[a-z0-9-]+)` \|", SECTIONS[name], re.MULTILINE)) == options.keys() - {"--config"}
 
 
 @pytest.mark.parametrize("name", every_command())
