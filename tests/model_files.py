@@ -42,7 +42,8 @@ def _label(label: Label) -> list[str]:
     return ["[[labels]]", f"value = {label.value}", f"name = {_text(label.name)}",
             f"category = {_code(label.category)}",
             f"type = {_code(label.type)}", f"colour_rgb = {list(label.colour_rgb)}",
-            f"measure = {_text(list(label.measure))}", f"lesion = {_text(label.lesion)}"]
+            f"measure = {_text(list(label.measure))}", f"lesion = {_text(label.lesion)}",
+            *([f"region = {_code(label.region)}"] if label.region else [])]
 
 
 def _code(code: Code) -> str:
