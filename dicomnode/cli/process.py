@@ -34,6 +34,8 @@ def process(context: Context, *, path: Path, names: tuple[str, ...], out: Path, 
         for organ in findings.organs:
             values = ", ".join(f"{m.name.meaning} {m.value:.1f} {m.unit.value}" for m in organ.measurements)
             click.echo(f"{organ.label.name}: {values}")
+        for one in findings.classifications:
+            click.echo(f"{one.of.name}: {one.presence.value}, probability {one.probability:.2f}")
     for _, found in listed(analysis.findings):
         volume = "" if found.volume_ml is None else f", {found.volume_ml:.2f} ml"
         chance = "" if found.probability is None else f", probability {found.probability:.2f}"
