@@ -32,8 +32,8 @@ SCORED_DIAMETERS_MM: Final = (4.0, 15.0)
 CHEST_DIAMETERS_MM: Final = (3.6, 30.0)
 NODULE_DIAMETERS_MM: Final = (3.6, 22.0)
 """Networks learn from slightly smaller and from larger nodules than they are scored on: real ones keep no limits."""
-CHEST_SLICES_MM: Final = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
-NODULE_SLICES_MM: Final = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
+CHEST_SLICES_MM: Final = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+NODULE_SLICES_MM: Final = (1.25, 1.5, 2.0, 2.5, 3.0)
 PLANE_MM: Final = 2.0
 BRAIN_SLICES_MM: Final = (1.0, 1.5, 2.0, 2.0, 3.0, 4.0)
 
@@ -147,7 +147,7 @@ def draw_chest(seed: int, learned: bool) -> Drawn:  # noqa: FBT001 - one of two 
     slice_mm = float(rng.choice(CHEST_SLICES_MM))
     plane_mm = PLANE_MM if learned else float(rng.uniform(1.4, 2.0))
     across_mm = rng.uniform(240.0, 400.0) if learned else rng.uniform(320.0, 400.0)
-    height_mm = rng.uniform(170.0, 340.0) if learned else rng.uniform(240.0, 320.0)
+    height_mm = rng.uniform(170.0, 310.0) if learned else rng.uniform(240.0, 320.0)
     width = int(across_mm / plane_mm)
     phantom = chest_ct(
         seed, shape_zyx=(int(height_mm / slice_mm), width, width), spacing_zyx_mm=(slice_mm, plane_mm, plane_mm),
@@ -167,10 +167,11 @@ def draw_nodules(seed: int, learned: bool) -> Drawn:  # noqa: FBT001 - one of tw
     """A chest whose nodules are boxes; slices at most 3 mm apart, thicker ones hide what is to be found."""
     rng = np.random.default_rng((seed, 0xD7))
     slice_mm = float(rng.choice(NODULE_SLICES_MM))
-    width = int(rng.integers(140, 190))
+    width = int(rng.integers(140, 176))
     phantom = chest_ct(
         seed, shape_zyx=(int(rng.uniform(190.0, 280.0) / slice_mm), width, width),
-        spacing_zyx_mm=(slice_mm, PLANE_MM, PLANE_MM), nodules=int(rng.integers(2, 7)),
+        spacing_zyx_mm=(slice_mm, PLANE_MM, PLANE_MM),
+        nodules=int(rng.integers(6, 13) if learned else rng.integers(2, 7)),
         nodule_diameters_mm=NODULE_DIAMETERS_MM if learned else SCORED_DIAMETERS_MM,
         centre_xyz_mm=(rng.uniform(-12.0, 12.0), rng.uniform(-10.0, 10.0), rng.uniform(-25.0, 25.0)),
         edge_mm=rng.uniform(0.7, 2.2),
