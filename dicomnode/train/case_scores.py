@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomnode.domain.findings import ModelFindings, marked
+from dicomnode.domain.findings import ModelFindings, Presence, marked
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.volume import SliceStack
 from dicomnode.infer.pool import RawOutput
@@ -75,7 +75,8 @@ class CaseScores:
     ----------
     group : what scores are broken down by, text or number.
     failed : why there is no score; empty otherwise.
-    probabilities, truth : of a classification, by the names of the pairs.
+    probabilities : of a classification, by the names of the pairs.
+    truth, given : the true class, and the one that the node reports; empty for none of the pairs.
     """
 
     case: Case
@@ -83,6 +84,7 @@ class CaseScores:
     labels: Mapping[str, LabelScores] = field(default_factory=dict)
     probabilities: Mapping[str, float] = field(default_factory=dict)
     truth: str = ""
+    given: str = ""
     seconds: float = 0.0
     peak_mb: float = 0.0
     notes: tuple[str, ...] = ()
@@ -90,17 +92,32 @@ class CaseScores:
 
 
 def score_case(image: CaseImage, dataset: Dataset, model: ModelFile, pairs: Sequence[Pair], output: RawOutput,
-               findings: ModelFindings) -> CaseScores:
-    """Score what the node gave for one case."""
-    labels = {pair.name: _label_scores(image, dataset, model, pair, output, findings) for pair in pairs}
+               findings: ModelFindings, every: ModelFindings) -> CaseScores:
+    """Score what the node gave for one case.
+
+    Parameters
+    ----------
+    findings : what the node reports.
+    every : what it would report of a detector if its threshold were 0; else the same.
+    """
+    labels = {pair.name: _label_scores(image, dataset, model, pair, findings, every) for pair in pairs}
     given = output.probabilities or {}
     names = {pair.truth_index: pair.name for pair in pairs}
     return CaseScores(
         case=image.case, group=group_of(image), labels=labels,
         probabilities={pair.name: float(given[pair.model_value]) for pair in pairs if pair.model_value in given},
         truth=names.get(image.case.klass, "") if image.case.klass is not None else "",
+        given=_reported_class(findings, pairs),
         seconds=sum(output.seconds.values()) - output.seconds.get("load", 0.0), peak_mb=output.peak_mb,
         notes=(*output.notes, *findings.warnings))
+
+
+def _reported_class(findings: ModelFindings, pairs: Sequence[Pair]) -> str:
+    """The most probable class that the node calls present; empty where it calls none, or cannot tell."""
+    names = {pair.model_value: pair.name for pair in pairs}
+    present = [one for one in findings.classifications if one.presence is Presence.PRESENT]
+    best = max(present, key=lambda one: one.probability, default=None)
+    return "" if best is None else names.get(best.of.value, "")
 
 
 def group_of(image: CaseImage) -> dict[str, str | float]:
@@ -126,18 +143,19 @@ def true_boxes(image: CaseImage, dataset: Dataset, pair: Pair) -> Floats:
     return upright(edges_of(parts), image.volume.stack.affine_lps_mm)
 
 
-def found_boxes(output: RawOutput, stack: SliceStack, pair: Pair, mask: Mask | None) -> tuple[Floats, Floats]:
+def found_boxes(findings: ModelFindings, stack: SliceStack, pair: Pair, mask: Mask | None) -> tuple[Floats, Floats]:
     """Return the marks of a model for a label: (n, 6) corners in LPS mm, and their scores."""
-    if output.boxes is not None:
-        chosen = [box for box in output.boxes if box.label == pair.model_value]
-        corners = upright([box.box_zyx for box in chosen], stack.affine_lps_mm)
-        return corners, np.array([box.score for box in chosen], np.float64)
-    parts = component_boxes(mask) if mask is not None else []
-    return upright(edges_of(parts), stack.affine_lps_mm), np.full(len(parts), SURE)
+    if mask is not None:
+        parts = component_boxes(mask)
+        return upright(edges_of(parts), stack.affine_lps_mm), np.full(len(parts), SURE)
+    said = [(one.box_zyx, one.probability) for one in findings.detections
+            if one.label.value == pair.model_value and one.box_zyx is not None]
+    corners = upright([box for box, _ in said], stack.affine_lps_mm)
+    return corners, np.array([SURE if score is None else score for _, score in said], np.float64)
 
 
-def _label_scores(image: CaseImage, dataset: Dataset, model: ModelFile, pair: Pair, output: RawOutput,
-                  findings: ModelFindings) -> LabelScores:
+def _label_scores(image: CaseImage, dataset: Dataset, model: ModelFile, pair: Pair, findings: ModelFindings,
+                  every: ModelFindings) -> LabelScores:
     if model.task == "classification":
         return LabelScores()
     mask = found_mask(findings, pair)
@@ -150,20 +168,20 @@ def _label_scores(image: CaseImage, dataset: Dataset, model: ModelFile, pair: Pa
         hits = reported = component_hits(mask, truth)
         return LabelScores(overlap=overlap, lesions=LesionScores(
             hits=hits, reported=reported, boxes=None, diameters_mm=diameters_mm(boxes)))
-    return LabelScores(overlap=overlap, lesions=_lesions(image, pair, output, findings, mask, boxes))
+    return LabelScores(overlap=overlap, lesions=_lesions(image, pair, mask, findings, every, boxes))
 
 
-def _lesions(image: CaseImage, pair: Pair, output: RawOutput, findings: ModelFindings, mask: Mask | None,
-             boxes: Floats) -> LesionScores:
-    corners, scores = found_boxes(output, image.volume.stack, pair, mask)
-    centres, sizes = centres_and_sizes(boxes)
-    said = [one for one in findings.detections if one.label.value == pair.model_value]
-    reported = scan_hits([one.centre_lps_mm for one in said],
-                         [SURE if one.probability is None else one.probability for one in said], centres, sizes)
+def _lesions(image: CaseImage, pair: Pair, mask: Mask | None, findings: ModelFindings, every: ModelFindings,
+             truth: Floats) -> LesionScores:
+    """Match boxes, or the boxes of a mask's components, with true boxes."""
+    (reported, reported_scores), (corners, scores) = (
+        found_boxes(found, image.volume.stack, pair, mask) for found in (findings, every))
+    centres, sizes = centres_and_sizes(truth)
     return LesionScores(
-        hits=scan_hits(centres_and_sizes(corners)[0], scores, centres, sizes), reported=reported,
-        boxes=ScanBoxes(found=corners, scores=scores, truth=boxes) if output.boxes is not None else None,
-        diameters_mm=diameters_mm(boxes))
+        hits=scan_hits(centres_and_sizes(corners)[0], scores, centres, sizes),
+        reported=scan_hits(centres_and_sizes(reported)[0], reported_scores, centres, sizes),
+        boxes=ScanBoxes(found=corners, scores=scores, truth=truth) if mask is None else None,
+        diameters_mm=diameters_mm(truth))
 
 
 def _overlap(found: Mask, truth: Mask, stack: SliceStack) -> dict[str, float]:

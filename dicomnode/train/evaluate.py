@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,11 +17,12 @@ from dicomnode.infer.pool import Pool, RawOutput
 from dicomnode.train.case_image import CaseImage, channel_problems, read_case
 from dicomnode.train.case_scores import CaseScores, score_case
 from dicomnode.train.cases import Case, Dataset
+from dicomnode.train.froc import MOST_MARKS
 from dicomnode.train.label_match import Pair, matched
 
 Progress = Callable[[int, int, CaseScores], None]
 """Called after each case: how many are done, of how many, what it came to."""
-Watch = Callable[[CaseImage, RawOutput, ModelFindings, CaseScores], None]
+Watch = Callable[[CaseImage, ModelFindings, CaseScores], None]
 """Called with everything of a scored case, before its images are let go."""
 REASONS_SHOWN: Final = 3
 """Of a run in which every case failed."""
@@ -95,14 +96,24 @@ def _row(model: ModelFile, pool: Pool, dataset: Dataset, case: Case, pairs: Sequ
     try:
         image = read_case(case, dataset, model)
         output = pool.run(model, image.volumes)
-        findings = model_findings(model, image.volume, output, provenance=_provenance(model),
-                                  tracking_uid=lambda name: derived_uid(UID_NAMESPACE, case.id, name))
-        row = score_case(image, dataset, model, pairs, output, findings)
+        findings = _findings(model, image, output)
+        every = _findings(_unthresholded(model), image, output) if output.boxes is not None else findings
+        row = score_case(image, dataset, model, pairs, output, findings, every)
         if watch:
-            watch(image, output, findings, row)
+            watch(image, findings, row)
     except DicomNodeError as error:
         return CaseScores(case=case, group=_plain_group(case), failed=error.reason), ""
     return row, output.device
+
+
+def _findings(model: ModelFile, image: CaseImage, output: RawOutput) -> ModelFindings:
+    return model_findings(model, image.volume, output, provenance=_provenance(model),
+                          tracking_uid=lambda name: derived_uid(UID_NAMESPACE, image.case.id, name))
+
+
+def _unthresholded(model: ModelFile) -> ModelFile:
+    """Return the model as it would be with the mildest threshold: what a FROC is drawn from."""
+    return replace(model, detection=replace(model.detection, score_at_least=0.0, most=MOST_MARKS))
 
 
 def _plain_group(case: Case) -> dict[str, str | float]:

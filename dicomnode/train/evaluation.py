@@ -152,7 +152,7 @@ def _case(scores: ModelScores, row: CaseScores) -> dict[str, Any]:
         "seconds": row.seconds, "notes": list(row.notes),
         "overlap": {name: dict(label.overlap) for name, label in row.labels.items() if label.overlap},
         "lesions": {name: _lesions(label.lesions) for name, label in row.labels.items() if label.lesions is not None},
-        "probabilities": dict(row.probabilities), "truth": row.truth or None,
+        "probabilities": dict(row.probabilities), "truth": row.truth or None, "reported": row.given or None,
     }
 
 

@@ -19,7 +19,7 @@ from dicomnode.train.evaluation_plots import metric_name, unit_of
 from dicomnode.train.gallery import Gallery
 from dicomnode.train.glossary import GLOSSARY
 from dicomnode.train.subgroups import ALL
-from dicomnode.train.summary import Score, likeliest, scored
+from dicomnode.train.summary import Score, scored
 
 HEADLINES: Final = ("dice", "hd95_mm", "volume_error_percent", "sensitivity_at_1", "cpm", "map_10_50", "lesion_recall",
                     "false_per_scan", "roc_auc", "f1")
@@ -130,7 +130,7 @@ def _columns(models: Sequence[ModelScores], names: Sequence[str]) -> Iterator[tu
 
 
 def _case(scores: ModelScores, row: CaseScores, columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    said = f"truth {row.truth}, given {likeliest(row)}" if row.probabilities else ""
+    said = f"truth {row.truth or NOTHING}, reported {row.given or NOTHING}" if row.probabilities else ""
     return {
         "model": scores.model.name, "id": row.case.id, "failed": row.failed, "seconds": f"{row.seconds:.1f}",
         "group": ", ".join(f"{key} {value}" for key, value in row.group.items()),

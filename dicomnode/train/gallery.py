@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from dicomnode.domain.findings import ModelFindings
 from dicomnode.domain.model import ModelFile
-from dicomnode.infer.pool import RawOutput
 from dicomnode.train.case_image import CaseImage
 from dicomnode.train.case_scores import CaseScores, LabelScores, found_boxes, found_mask, true_boxes
 from dicomnode.train.cases import Dataset
@@ -46,24 +45,24 @@ class Gallery:
         """Return what was kept, the worst first."""
         return self._kept.get((model, label), [])
 
-    def watch(self, model: ModelFile) -> Callable[[CaseImage, RawOutput, ModelFindings, CaseScores], None]:
+    def watch(self, model: ModelFile) -> Callable[[CaseImage, ModelFindings, CaseScores], None]:
         """Return what ``evaluate`` calls after each case of a model."""
         pairs, _ = matched(model, self._dataset)
 
-        def look(image: CaseImage, output: RawOutput, findings: ModelFindings, row: CaseScores) -> None:
+        def look(image: CaseImage, findings: ModelFindings, row: CaseScores) -> None:
             for pair in pairs:
                 if pair.name in row.labels:
-                    self._look(model, image, output, findings, pair, row.labels[pair.name])
+                    self._look(model, image, findings, pair, row.labels[pair.name])
 
         return look
 
-    def _look(self, model: ModelFile, image: CaseImage, output: RawOutput, findings: ModelFindings, pair: Pair,
+    def _look(self, model: ModelFile, image: CaseImage, findings: ModelFindings, pair: Pair,
               scores: LabelScores) -> None:
         how_bad = badness(scores)
         kept = self._kept.setdefault((model.name, pair.name), [])
         if how_bad <= 0 or (len(kept) == KEPT and how_bad <= kept[-1].badness):
             return
-        drawn = self._drawn(image, output, findings, pair)
+        drawn = self._drawn(image, findings, pair)
         if drawn is None:
             return
         kept.append(Picture(badness=how_bad, case_id=image.case.id, source=_data_uri(drawn.rgb_yx),
@@ -72,17 +71,14 @@ class Gallery:
         kept.sort(key=lambda picture: -picture.badness)
         del kept[KEPT:]
 
-    def _drawn(self, image: CaseImage, output: RawOutput, findings: ModelFindings, pair: Pair) -> Drawn | None:
+    def _drawn(self, image: CaseImage, findings: ModelFindings, pair: Pair) -> Drawn | None:
         mask = found_mask(findings, pair)
         if mask is not None and image.truth_zyx is not None:
             return drawn_masks(image.volume, mask, image.truth_zyx == pair.truth_value)
         stack = image.volume.stack
-        corners, sure = found_boxes(output, stack, pair, mask)
-        said = [one.probability for one in findings.detections if one.label.value == pair.model_value]
-        least = min((score for score in said if score is not None), default=0.0 if mask is not None else np.inf)
         to_index = np.asarray(np.linalg.inv(stack.affine_lps_mm), np.float64)
         truth = upright(true_boxes(image, self._dataset, pair), to_index)
-        found = upright(corners[sure >= least], to_index)
+        found = upright(found_boxes(findings, stack, pair, mask)[0], to_index)
         return drawn_boxes(image.volume, found, truth)
 
 

@@ -142,19 +142,14 @@ def _presence(overlaps: Sequence[Mapping[str, float]]) -> list[Family]:
 
 def _class(rows: Sequence[CaseScores], name: str) -> list[Family]:
     truth = [row.truth == name for row in rows]
-    per_case = [_single(found=likeliest(row) == name, truth=there) for row, there in zip(rows, truth, strict=True)]
+    per_case = [_single(found=row.given == name, truth=there) for row, there in zip(rows, truth, strict=True)]
     return [ratios(per_case), area_under_roc([row.probabilities.get(name, 0.0) for row in rows], truth)]
 
 
 def _whole_accuracy(rows: Sequence[CaseScores], names: Sequence[str], seed: int) -> Iterator[Score]:
-    family = means([{"accuracy": float(likeliest(row) == row.truth)} for row in rows], ("accuracy",))
+    family = means([{"accuracy": float(row.given == row.truth)} for row in rows], ("accuracy",))
     (estimate,) = estimates(family, np.arange(len(rows)), seed)
     yield Score(label=" / ".join(names), key=ALL, group=ALL, metric="accuracy", estimate=estimate)
-
-
-def likeliest(row: CaseScores) -> str:
-    """Return the class of the highest probability."""
-    return max(row.probabilities, key=lambda name: row.probabilities[name], default="")
 
 
 def _by_lesion_size(rows: Sequence[CaseScores], name: str) -> Iterator[tuple[str, Family]]:
