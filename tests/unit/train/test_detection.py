@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 import torch
@@ -13,9 +11,6 @@ from dicomnode.train.dataset import Dataset, DatasetLabel, DatasetWriter
 from dicomnode.train.detection import DetectionTask
 from dicomnode.train.recipe import Recipe, read_recipe
 from dicomnode.train.tasks import Batch, Stage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SIZE = 32
 SMALL = (
@@ -142,5 +137,5 @@ def test_a_patch_that_the_network_cannot_halve_is_named(balls: Dataset) -> None:
 
 
 def test_a_mistyped_key_of_detection_is_named(balls: Dataset) -> None:
-    with pytest.raises(ConfigError, match="detection#nms_tresh = 0.2"):
+    with pytest.raises(ConfigError, match=r"detection#nms_tresh = 0\.2"):
         task_for(balls, small("detection={nms_tresh: 0.2}"))
