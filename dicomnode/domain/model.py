@@ -168,8 +168,8 @@ class Limits:
 class Validated:
     """What a fast path was seen to change when the model was published.
 
-    ``dice_between``: the lowest Dice between labels with and without it, over every label and case.
-    ``dice_lost``: by how much the mean Dice against the truth fell, at the worst label; below 0 where all rose.
+    ``dice_between``: Dice between the voxels with and without it, of all cases together, at the worst label.
+    ``dice_lost``: by how much Dice against the truth fell, at the worst label; below 0 where all rose.
     """
 
     dice_between: float
