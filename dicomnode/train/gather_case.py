@@ -69,20 +69,18 @@ def boxes(marks: Sequence[Mark], tabled: Sequence[Box], stack: SliceStack, label
     truth = Truth()
     stated = [*tabled, *_reported(marks, stack, truth)]
     traced: dict[str, Box] = {}
-    components: list[Box] = []
+    components: list[tuple[Box, int]] = []
     for structure in _structures(marks, stack, truth):
         if structure.tracking_uid:
             if structure.mask_zyx.any():
                 traced[structure.tracking_uid] = _bounding(_extent(structure.mask_zyx), structure, stack)
-        elif not stated and labels.of(structure) is not None:
-            components += _components(structure, stack)
+        elif not stated and (label := labels.of(structure)) is not None:
+            components += [(box, labels.index(label)) for box in _components(structure, stack)]
     known = {box.tracking_uid for box in stated if box.tracking_uid}
     listed = [traced.get(box.tracking_uid, box) for box in stated]
-    listed += [box for uid, box in traced.items() if uid not in known] + components
-    for box in listed:
-        label = labels.of(box)
-        if label is not None:
-            truth.boxes.append((box, labels.index(label)))
+    listed += [box for uid, box in traced.items() if uid not in known]
+    truth.boxes = [(box, labels.index(label)) for box in listed if (label := labels.of(box)) is not None]
+    truth.boxes += components
     return truth
 
 

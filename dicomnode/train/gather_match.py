@@ -84,10 +84,14 @@ def _by_name(mask: Path, found: Found) -> tuple[str, ...]:
                      if series.instances[0].text("PatientID").lower() in stems - {""})
     beside = tuple(uid for uid in found.series if found.folder_of(uid) == mask.parent)
     below = tuple(uid for uid in found.series if found.folder_of(uid).parent == mask.parent)
-    for candidates in (uids, folders, patients, beside, below):
-        if candidates:
-            return candidates
-    return ()
+    candidates = next((some for some in (uids, folders, patients, beside, below) if some), ())
+    return _nearest(mask, candidates, found)
+
+
+def _nearest(mask: Path, candidates: tuple[str, ...], found: Found) -> tuple[str, ...]:
+    """Return those whose folder shares most of its path with the mask's: each patient has a folder ``ct``."""
+    shared = {uid: len(set(found.folder_of(uid).parents) & {mask, *mask.parents}) for uid in candidates}
+    return tuple(uid for uid in candidates if shared[uid] == max(shared.values()))
 
 
 def _stated(pairs: Path, source: Path, found: Found) -> Mapping[Path, str]:
