@@ -1,8 +1,9 @@
-"""One picture of the result: the segments over the images they lie on, drawn from the DICOM objects alone."""
+"""One picture of the result: segments and findings over the images they lie on, drawn from the DICOM objects alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset, dcmread
 
+from dicomnode.demo.results import Group
+
 TILES: Final = 12
 TILES_PER_ROW: Final = 4
 TILE_PIXELS: Final = 320
@@ -20,34 +23,36 @@ HEADER: Final = 64
 FILL_OPACITY: Final = 0.28
 EDGE_OPACITY: Final = 0.95
 LUNG_WINDOW_HU: Final = (-1150.0, 350.0)
+BOX_RGB: Final = (255, 235, 90)
 WARNING: Final = "DEMONSTRATION - NOT VERIFIED - NOT FOR CLINICAL USE"
 
 Rgb = NDArray[np.float64]
 
 
-def write_montage(seg: hd.seg.Segmentation, images: Sequence[Path], out: Path, *, title: str) -> Path:
-    """Draw up to ``TILES`` slices with every segment outlined in its own colour; return ``out``."""
-    by_uid = _images_of(seg, images)
+def write_montage(seg: hd.seg.Segmentation, images: Sequence[Path], out: Path, *, title: str,
+                  groups: Sequence[Group] = ()) -> Path:
+    """Draw up to ``TILES`` slices with every segment in its own colour and each finding's box; return ``out``."""
+    boxes: dict[str, list[Group]] = {}
+    for group in groups:
+        if group.outline is not None:
+            boxes.setdefault(group.outline.image_uid, []).append(group)
     masks = _masks(seg)
-    chosen = _choose(masks, by_uid)
+    by_uid = _images_of({*masks, *boxes}, images)
+    chosen = _choose(masks, boxes, by_uid)
     rows = -(-len(chosen) // TILES_PER_ROW)
     width = TILES_PER_ROW * (TILE_PIXELS + MARGIN) + MARGIN
     canvas = Image.new("RGB", (width, HEADER + rows * (TILE_PIXELS + MARGIN) + MARGIN), (18, 20, 24))
     _header(canvas, seg, title)
     for index, uid in enumerate(chosen):
-        tile = _tile(by_uid[uid], masks[uid], seg)
+        tile = _tile(by_uid[uid], masks.get(uid, {}), seg)
+        _draw_boxes(tile, by_uid[uid], boxes.get(uid, ()))
         row, column = divmod(index, TILES_PER_ROW)
         canvas.paste(tile, (MARGIN + column * (TILE_PIXELS + MARGIN), HEADER + row * (TILE_PIXELS + MARGIN)))
     canvas.save(out)
     return out
 
 
-def _images_of(seg: hd.seg.Segmentation, images: Sequence[Path]) -> dict[str, Dataset]:
-    wanted = {
-        str(item.ReferencedSOPInstanceUID)
-        for series in seg.ReferencedSeriesSequence
-        for item in series.ReferencedInstanceSequence
-    }
+def _images_of(wanted: AbstractSet[str], images: Sequence[Path]) -> dict[str, Dataset]:
     found: dict[str, Dataset] = {}
     for path in images:
         header = dcmread(path, specific_tags=["SOPInstanceUID"], force=True)
@@ -68,18 +73,18 @@ def _masks(seg: hd.seg.Segmentation) -> dict[str, dict[int, NDArray[np.bool_]]]:
     return masks
 
 
-def _choose(masks: Mapping[str, Mapping[int, NDArray[np.bool_]]], images: Mapping[str, Dataset]) -> list[str]:
-    """Choose the key slice of every small segment, then slices spread evenly over the rest, feet to head."""
-    ordered = sorted(
-        (uid for uid in masks if uid in images), key=lambda uid: float(images[uid].ImagePositionPatient[2])
-    )
+def _choose(masks: Mapping[str, Mapping[int, NDArray[np.bool_]]], boxes: Mapping[str, object],
+            images: Mapping[str, Dataset]) -> list[str]:
+    """Choose the key slice of every finding and small segment, then slices spread over the rest, feet to head."""
+    ordered = sorted(images, key=lambda uid: float(images[uid].ImagePositionPatient[2]))
     best: dict[int, tuple[int, str]] = {}
     for uid in ordered:
-        for number, mask in masks[uid].items():
+        for number, mask in masks.get(uid, {}).items():
             best[number] = max(best.get(number, (0, uid)), (int(mask.sum()), uid))
-    keys = [uid for number, (_, uid) in sorted(best.items()) if number > 1][: TILES // 2]
+    keys = [uid for uid in boxes if uid in images]
+    keys += [uid for number, (_, uid) in sorted(best.items()) if number > 1]
     spread = [ordered[round(i)] for i in np.linspace(0.06 * len(ordered), 0.94 * len(ordered) - 1, TILES)]
-    chosen = list(dict.fromkeys([*keys, *spread]))[:TILES]
+    chosen = list(dict.fromkeys([*list(dict.fromkeys(keys))[: TILES // 2], *spread]))[:TILES]
     return sorted(chosen, key=ordered.index)
 
 
@@ -102,6 +107,20 @@ def _tile(image: Dataset, masks: Mapping[int, NDArray[np.bool_]], seg: hd.seg.Se
     pen.text((6, TILE_PIXELS // 2), "R", fill=(230, 230, 120), font=_font(13))
     pen.text((TILE_PIXELS - 16, TILE_PIXELS // 2), "L", fill=(230, 230, 120), font=_font(13))
     return framed
+
+
+def _draw_boxes(tile: Image.Image, image: Dataset, groups: Sequence[Group]) -> None:
+    """Frame each finding of a slice, a little wider than it is, with its name and its probability."""
+    pen = ImageDraw.Draw(tile)
+    across = TILE_PIXELS / int(image.Columns)
+    down = across * float(image.PixelSpacing[0]) / float(image.PixelSpacing[1])
+    top = (TILE_PIXELS - round(TILE_PIXELS * float(image.PixelSpacing[0]) / float(image.PixelSpacing[1]))) // 2
+    for group in groups:
+        points = [(x * across, y * down + top) for x, y in (group.outline.points if group.outline else ())]
+        (left, right), (upper, lower) = ((min(axis) - 2, max(axis) + 2) for axis in zip(*points, strict=True))
+        pen.rectangle((left, upper, right, lower), outline=BOX_RGB)
+        chance = group.numbers.get("Probability", "")
+        pen.text((left, lower + 2), f"{group.name} {chance}".strip(), fill=BOX_RGB, font=_font(11))
 
 
 def _window(image: Dataset) -> NDArray[np.float64]:

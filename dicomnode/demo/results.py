@@ -17,8 +17,17 @@ CODE_PROBABILITY: Final = "122157"
 CODE_TRACKING: Final = "112039"
 CODE_FINDING: Final = "121071"
 CODE_SITE: Final = "363698007"
+CODE_ALGORITHM: Final = "111001"
 SHOWN_UNITS: Final = {"[hnsf'U]": "HU", "cm3": "ml", "1": "", "{1}": ""}
 """UCUM codes as radiologists write them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """Where a finding lies on its key slice: (column, row) points in image pixels, 0 at the image's edge."""
+
+    image_uid: str
+    points: tuple[tuple[float, float], ...]
 
 
 @dataclass(slots=True)
@@ -28,7 +37,9 @@ class Group:
     name: str = ""
     finding: str = ""
     place: str = ""
+    found_by: list[str] = field(default_factory=list)
     numbers: dict[str, str] = field(default_factory=dict)
+    outline: Outline | None = None
 
 
 @dataclass(slots=True)
@@ -49,10 +60,12 @@ class Results:
         """Every structure and finding with its numbers, as the reports say them."""
         columns = list(dict.fromkeys(name for group in self.groups for name in group.numbers))
         table = Table(title="Findings, as read from the Structured Reports in the PACS", title_justify="left")
-        for heading in ("name", "finding", "place", *columns):
+        for heading in ("name", "finding", "place", "found by", *columns):
             table.add_column(escape(heading), justify="right" if heading in columns else "left")
         for group in self.groups:
-            table.add_row(group.name, group.finding, group.place, *(group.numbers.get(c, "") for c in columns))
+            found_by = ", ".join(dict.fromkeys(group.found_by))
+            shown = (group.numbers.get(column, "") for column in columns)
+            table.add_row(group.name, group.finding, group.place, found_by, *shown)
         return table
 
 
@@ -93,7 +106,19 @@ def _group(container: Dataset) -> Group:
             group.finding = item.ConceptCodeSequence[0].CodeMeaning
         elif code == CODE_SITE:
             group.place = _place(item)
+        elif item.ValueType == "SCOORD":
+            group.outline = _outline(item)
+    group.found_by = [str(item.TextValue) for item in _walk(container) if _code(item) == CODE_ALGORITHM]
     return group
+
+
+def _outline(item: Dataset) -> Outline | None:
+    image = next((child for child in item.get("ContentSequence", ()) if child.ValueType == "IMAGE"), None)
+    if image is None:
+        return None
+    numbers = [float(value) for value in item.GraphicData]
+    return Outline(image_uid=str(image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID),
+                   points=tuple(zip(numbers[::2], numbers[1::2], strict=True)))
 
 
 def _place(item: Dataset) -> str:

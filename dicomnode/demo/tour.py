@@ -106,8 +106,9 @@ def _conclude(console: Console, results: Results, images: Sequence[Path], out: P
     for path, what in results.paths.items():
         console.print(f"  [bold]{what}[/bold]\n        {path}", highlight=False, soft_wrap=True)
     if results.seg is not None:
-        montage = write_montage(results.seg, images, out / "montage.png", title=results.headline)
-        console.print(f"  [bold]PNG   the segments over the images[/bold]\n        {montage}", soft_wrap=True)
+        montage = write_montage(results.seg, images, out / "montage.png", title=results.headline,
+                                groups=results.groups)
+        console.print(f"  [bold]PNG   segments and findings over the images[/bold]\n        {montage}", soft_wrap=True)
     console.print(f"\n{seconds:.0f} s in all. Demonstration only: synthetic phantoms, not for clinical use.")
 
 
