@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STUDY ?=
 PACS ?=
 OUT ?= demo-out
+WORK ?= build/models
 
-.PHONY: demo test lint models clean
+.PHONY: demo test lint models models-nodule models-brain models-chest clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dicomnode demo --out $(OUT) $(if $(STUDY),--study "$(STUDY)") $(if $(PACS),--pacs "$(PACS)")
@@ -19,8 +20,28 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-models: $(VENV)/.installed-dev
-	$(BIN)/python -m dicomnode.train.demo_chest --out models/phantom_chest_ct_segmentation --pin config/models/demo_chest.toml
+# The shipped models, from nothing but seeds: phantoms, training, scores on held-out phantoms, the model card.
+models: models-nodule models-brain models-chest
+
+models-nodule: $(VENV)/.installed-dev
+	$(call make_model,demo_nodule,phantom_nodule_ct_detection,nodules,--cases 110 --validation 8 --test 30)
+
+models-brain: $(VENV)/.installed-dev
+	$(call make_model,demo_brain,phantom_brain_mr_segmentation,brain,--cases 90 --validation 8 --test 16)
+
+models-chest: $(VENV)/.installed-dev
+	$(call make_model,demo_chest,phantom_chest_ct_segmentation,chest,--cases 110 --validation 4 --test 12)
+
+# Of recipe, bundle, kind of phantom, and how many of them.
+define make_model
+rm -rf $(WORK)/$(1) && mkdir -p $(WORK)/$(1)
+$(BIN)/dicomnode dataset phantom $(3) $(4) --out $(WORK)/$(1)/data
+$(BIN)/dicomnode train $(1) --data $(WORK)/$(1)/data --out $(WORK)/$(1)/$(2) --model-file $(WORK)/$(1)/$(1).toml
+$(BIN)/dicomnode evaluate $(WORK)/$(1)/$(1).toml --data $(WORK)/$(1)/data --out $(WORK)/$(1)/evaluation
+$(BIN)/python -m dicomnode.train.scored_card $(WORK)/$(1)/$(2) --evaluation $(WORK)/$(1)/evaluation \
+	--model-file $(WORK)/$(1)/$(1).toml --remarks config/models/$(1).md
+rm -rf models/$(2) && cp -r $(WORK)/$(1)/$(2) models/ && cp $(WORK)/$(1)/$(1).toml config/models/
+endef
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dicomnode needs Python 3.11 or newer, this is " + sys.version)'
