@@ -86,16 +86,17 @@ def encode_reports(findings: Sequence[ModelFindings], sources: Sources, stamp: S
 def _findings_report(models: tuple[ModelFindings, ...], sources: Sources) -> Report:
     with encoding("the findings report", models[0].stack.series_uid):
         keys: dict[str, Dataset] = {}
+        reported = listed(models)
         for one in models:
             known = images.by_instance(sources.get(one.stack.series_uid, ()), one.stack)
-            planes = [one.stack.planes[k] for k in sorted({found.key_slice for found in one.detections})
-                      if k < len(one.stack.planes)]
+            own = {found.key_slice for model, found in reported if model is one}
+            planes = [one.stack.planes[k] for k in sorted(own) if k < len(one.stack.planes)]
             keys |= {uid: known[uid] for uid in (plane.instance.sop_instance_uid for plane in planes)}
         evidence = tuple(images.reference(source) for source in keys.values())
     return Report(
         group="findings", slot=0, subject="findings", title=IMAGING_MEASUREMENT_REPORT, models=models,
         evidence=evidence,
-        groups=lambda: [finding_group(one, found) for one, found in listed(models)])
+        groups=lambda: [finding_group(one, found) for one, found in reported])
 
 
 def _volumes_report(models: tuple[ModelFindings, ...], stamp: Stamp, segs: Mapping[str, EncodedObject]) -> Report:
