@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,8 +93,16 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         "differences": difference_rows(evaluation),
         "froc": [curve for one in evaluation.models for curve in _frocs(one)],
         "roc": [curve for one in evaluation.models for curve in _rocs(one)],
+        "confusion": [row for one in evaluation.models for row in confusion(one)],
         "cases": [_case(one, row) for one in evaluation.models for row in one.cases],
     }
+
+
+def confusion(scores: ModelScores) -> list[dict[str, Any]]:
+    """Return, of a classification, how many cases of each true class were reported as which; null is none of them."""
+    rows = [(row.truth or None, row.given or None) for row in scored(scores.cases) if row.probabilities]
+    return [{"model": scores.model.name, "truth": truth, "reported": given, "cases": count}
+            for (truth, given), count in sorted(Counter(rows).items(), key=lambda item: str(item[0]))]
 
 
 def curves(scores: ModelScores) -> dict[str, Froc]:

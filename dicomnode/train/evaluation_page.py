@@ -14,15 +14,17 @@ from dicomnode.train import evaluation_plots as plots
 from dicomnode.train.bootstrap import DRAWS, Estimate
 from dicomnode.train.case_scores import CaseScores
 from dicomnode.train.evaluate import ModelScores
-from dicomnode.train.evaluation import Evaluation, verdict
+from dicomnode.train.evaluation import Evaluation, confusion, verdict
 from dicomnode.train.evaluation_plots import metric_name, unit_of
 from dicomnode.train.gallery import Gallery
 from dicomnode.train.glossary import GLOSSARY
 from dicomnode.train.subgroups import ALL
-from dicomnode.train.summary import Score, scored
+from dicomnode.train.summary import WHOLE, Score, scored
 
 HEADLINES: Final = ("dice", "hd95_mm", "volume_error_percent", "sensitivity_at_1", "cpm", "map_10_50", "lesion_recall",
-                    "false_per_scan", "roc_auc", "f1")
+                    "false_per_scan", "roc_auc", "f1", "recall", "precision", "accuracy")
+VOXELS_LAST: Final = 3
+"""The last headlines are for cases only: of voxels they say little."""
 MOST_HEADLINES: Final = 6
 PLACES: Final = ("first", "second")
 NOTHING: Final = "–"
@@ -39,6 +41,7 @@ def _context(evaluation: Evaluation, gallery: Gallery) -> dict[str, Any]:
     models = evaluation.models
     names = [pair.name for pair in models[0].pairs]
     names += [pair.name for pair in models[-1].pairs if pair.name not in names]
+    whole = [WHOLE] if any(one.model.task == "classification" for one in models) else []
     metrics = {score.metric for scores in evaluation.scores for score in scores}
     columns = list(_columns(models, names))
     return {
@@ -50,7 +53,8 @@ def _context(evaluation: Evaluation, gallery: Gallery) -> dict[str, Any]:
         "notes": list(dict.fromkeys(f"{one.model.name}: {note}" for one in models for note in one.notes)),
         "failures": [f"{one.model.name}, case {row.case.id} is not scored: {row.failed}"
                      for one in models for row in one.cases if row.failed],
-        "labels": [_label(evaluation, gallery, name) for name in names],
+        "labels": [_label(evaluation, gallery, name) for name in (*whole, *names)],
+        "confusions": [_confusion(one) for one in models if confusion(one)],
         "case_columns": [f"{name}: {what}" for name, what in columns],
         "case_rows": [_case(one, row, columns) for one in models for row in one.cases],
         "glossary": [(term, meaning) for term, about, meaning in GLOSSARY
@@ -87,10 +91,21 @@ def _label(evaluation: Evaluation, gallery: Gallery, name: str) -> dict[str, Any
     }
 
 
+def _confusion(scores: ModelScores) -> dict[str, Any]:
+    rows = confusion(scores)
+    truths = sorted({row["truth"] or NOTHING for row in rows})
+    given = sorted({row["reported"] or NOTHING for row in rows})
+    counts = {(row["truth"] or NOTHING, row["reported"] or NOTHING): row["cases"] for row in rows}
+    return {"model": scores.model.name, "given": given,
+            "rows": [(truth, [counts.get((truth, one), 0) for one in given]) for truth in truths]}
+
+
 def _cards(rows: Sequence[tuple[str, int, Score]]) -> Iterator[dict[str, str]]:
     by_metric = {(score.metric, place): (model, score) for model, place, score in rows
                  if score.key == ALL and not np.isnan(score.estimate.value)}
-    shown = [metric for metric in HEADLINES if (metric, 0) in by_metric or (metric, 1) in by_metric][:MOST_HEADLINES]
+    known = {metric for metric, _ in by_metric}
+    wanted = HEADLINES[:-VOXELS_LAST] if "dice" in known else HEADLINES
+    shown = [metric for metric in wanted if metric in known][:MOST_HEADLINES]
     for metric in shown:
         for place, css in enumerate(PLACES):
             if (metric, place) in by_metric:
@@ -101,6 +116,8 @@ def _cards(rows: Sequence[tuple[str, int, Score]]) -> Iterator[dict[str, str]]:
 
 def _plots(evaluation: Evaluation, name: str) -> Iterator[dict[str, str]]:
     models = [one for one in evaluation.models if name in {pair.name for pair in one.pairs}]
+    if not models:
+        return
     with_masks = [one for one in models if any(row.labels[name].overlap for row in scored(one.cases))]
     scores = [score for score in evaluation.scores[0] if score.label == name]
     made = []
@@ -111,7 +128,7 @@ def _plots(evaluation: Evaluation, name: str) -> Iterator[dict[str, str]]:
     if any(row.probabilities for one in models for row in one.cases):
         made.append(("ROC", plots.receiver(models, name)))
     first = evaluation.models[0].model.name
-    made += [(f"{metric} by group", plots.intervals(scores, metric, f"{name}: by group, {first}"))
+    made += [(f"{metric} by group", plots.intervals(scores, metric, f"{name}: {metric_name(metric)}, {first}"))
              for metric in ("dice", "lesion_recall", "sensitivity_at_1", "f1")]
     made.append(("differences", plots.forest(evaluation.differences, name)))
     yield from ({"alt": f"{name}: {alt}", "source": source} for alt, source in made if source)

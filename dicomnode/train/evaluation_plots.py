@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from dicomnode.train.evaluate import ModelScores
@@ -65,7 +66,8 @@ def volumes(models: Sequence[ModelScores], label: str) -> str:
 
 
 def free_response(models: Sequence[ModelScores], label: str) -> str:
-    """The FROC with the seven points that the CPM is the mean of."""
+    """The FROC with the seven points that the CPM is the mean of; a model without scores is one cross."""
+    points = [(place, _point(one, label)) for place, one in enumerate(models)]
     found = [(place, curves(one).get(label)) for place, one in enumerate(models)]
     known = [(place, curve) for place, curve in found if curve is not None and curve.findings]
     if not known:
@@ -77,12 +79,26 @@ def free_response(models: Sequence[ModelScores], label: str) -> str:
             name = f"{models[place].model.name}, CPM {curve.cpm:.3f}"
             axes.plot(across, [curve.at(count) for count in across], color=COLOURS[place], lw=1.8, label=name)
             axes.plot(FALSE_MARKS_PER_SCAN, curve.sensitivities, "o", ms=4.5, color=COLOURS[place])
+        for place, point in points:
+            name = f"{models[place].model.name}, as reported"
+            axes.plot([max(point[0], FALSE_MARKS_PER_SCAN[0])], [point[1]], "X", ms=9, color=COLOURS[place],
+                      mec="white", label=name)
         axes.set_xscale("log", base=2)
+        axes.set_xlim(FALSE_MARKS_PER_SCAN[0] / 1.2, FALSE_MARKS_PER_SCAN[-1] * 1.2)
         axes.set_xticks(FALSE_MARKS_PER_SCAN, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
         axes.set_ylim(0, 1.02)
         axes.legend(frameon=False, fontsize=8, loc="lower right")
 
     return _svg(draw, f"{label}: FROC", "false marks per scan", "sensitivity")
+
+
+def _point(scores: ModelScores, label: str) -> tuple[float, float]:
+    """False lesions per scan and sensitivity at what the node reports."""
+    lesions = [row.labels[label].lesions for row in scored(scores.cases) if label in row.labels]
+    counts = [one.counts for one in lesions if one is not None]
+    true = sum(one.true_positive + one.false_negative for one in counts)
+    false = sum(one.false_positive for one in counts)
+    return false / max(len(counts), 1), sum(one.true_positive for one in counts) / max(true, 1.0)
 
 
 def receiver(models: Sequence[ModelScores], label: str) -> str:
@@ -180,5 +196,6 @@ def _svg(draw: Callable[[Axes], None], title: str, across: str, up: str, *, heig
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    with rc_context({"svg.hashsalt": "dicomnode"}):  # the same plot is the same bytes
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()

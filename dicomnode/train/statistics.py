@@ -21,6 +21,7 @@ from dicomnode.train.precision import Ranked, ScanBoxes
 from dicomnode.train.ranking import roc_auc
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 Of = Callable[[Floats], Floats]
 EMPTY: Final = ScanHits(found=np.empty(0), false=np.empty(0))
 
@@ -45,14 +46,21 @@ class Family:
         return replace(self, metrics=tuple(prefix + metric for metric in self.metrics))
 
 
-def estimates(family: Family, chosen: NDArray[np.intp], seed: int) -> list[Estimate]:
-    """Return each metric over the chosen cases, with its interval."""
-    return _read_off(family.of(_weights(family, chosen, seed)), family.known[chosen].sum(axis=0))
+def estimates(family: Family, chosen: Indices, seed: int, patients: Indices | None = None) -> list[Estimate]:
+    """Return each metric over the chosen cases, with its interval.
+
+    Parameters
+    ----------
+    patients : (cases,) whose each case is: the cases of a patient are drawn together. Each case its own where None.
+    """
+    weights = _weights(family, chosen, seed, patients)
+    return _read_off(family.of(weights), family.known[chosen].sum(axis=0))
 
 
-def differences(first: Family, second: Family, chosen: NDArray[np.intp], seed: int) -> list[Estimate]:
+def differences(first: Family, second: Family, chosen: Indices, seed: int,
+                patients: Indices | None = None) -> list[Estimate]:
     """Return second minus first over the chosen cases, both drawn alike; ``cases`` have a number in both."""
-    weights = _weights(first, chosen, seed)
+    weights = _weights(first, chosen, seed, patients)
     both = (first.known & second.known)[chosen].sum(axis=0)
     return _read_off(second.of(weights) - first.of(weights), both)
 
@@ -145,14 +153,17 @@ def hits_of_size(lesions: LesionScores | None, low_mm: float, high_mm: float, *,
     return ScanHits(found=hits.found[fits], false=hits.false)
 
 
-def _weights(family: Family, chosen: NDArray[np.intp], seed: int) -> Floats:
-    count = DRAWS if len(chosen) >= FEWEST_CASES else 0
+def _weights(family: Family, chosen: Indices, seed: int, patients: Indices | None) -> Floats:
+    """Each row says how often each case counts: once each in the first, as its patient was drawn in the others."""
+    whose = chosen if patients is None else patients[chosen]
+    people, places = np.unique(whose, return_inverse=True)
+    count = DRAWS if len(people) >= FEWEST_CASES else 0
     weights = np.zeros((1 + count, len(family.known)))
     weights[0, chosen] = 1.0
     if count:
-        weights[1:, chosen] = draws(len(chosen), seed)
+        weights[1:, chosen] = draws(len(people), seed)[:, places]
     return weights
 
 
-def _read_off(values: Floats, cases: NDArray[np.intp]) -> list[Estimate]:
+def _read_off(values: Floats, cases: Indices) -> list[Estimate]:
     return [estimate(column, int(count)) for column, count in zip(values.T, cases, strict=True)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dicomnode.train.bootstrap import Estimate
 from dicomnode.train.case_scores import CaseScores
@@ -31,6 +32,8 @@ OVERLAP_METRICS: Final = (
     "dice", "iou", "precision", "recall", "specificity", "accuracy", "hd95_mm", "assd_mm", "volume_error_ml",
     "volume_error_percent")
 LESION_RATIOS: Final = ("recall", "precision", "f1")
+WHOLE: Final = "all classes"
+"""Label of what is said of a classification as a whole."""
 NEVER_GROUPED: Final = "map_"
 """Average precision is given over all cases only: of few boxes it says little."""
 
@@ -67,13 +70,15 @@ def scored(rows: Sequence[CaseScores]) -> list[CaseScores]:
 def summary(scores: ModelScores, *, seed: int = 0) -> list[Score]:
     """Return every metric of every label: over all cases first, then by group."""
     rows = scored(scores.cases)
+    patients = _patients(rows)
     found: list[Score] = []
     for name in (pair.name for pair in scores.pairs):
         for family, group in _asked(rows, name):
             found += [Score(label=name, key=group.key, group=group.name, metric=metric, estimate=estimate)
-                      for metric, estimate in zip(family.metrics, estimates(family, group.cases, seed), strict=True)]
+                      for metric, estimate in zip(
+                          family.metrics, estimates(family, group.cases, seed, patients), strict=True)]
     if scores.model.task == "classification":
-        found += _whole_accuracy(rows, [pair.name for pair in scores.pairs], seed)
+        found.append(_whole_accuracy(rows, seed))
     return [score for score in found if score.estimate.cases]
 
 
@@ -89,13 +94,19 @@ def compared(first: ModelScores, second: ModelScores, *, seed: int = 0) -> list[
         families = {family.metrics: family for family, group in _asked(theirs, name) if group.key == ALL}
         for family, group in _asked(ours, name):
             if group.key == ALL and family.metrics in families:
-                found += _differences(name, group, family, families[family.metrics], seed)
+                drawn = differences(family, families[family.metrics], group.cases, seed, _patients(ours))
+                found += _differences(name, group, family, families[family.metrics], drawn)
     return [one for one in found if one.estimate.cases]
 
 
-def _differences(name: str, group: Group, first: Family, second: Family, seed: int) -> Iterator[Difference]:
+def _patients(rows: Sequence[CaseScores]) -> NDArray[np.intp]:
+    return np.unique([row.case.patient for row in rows], return_inverse=True)[1]
+
+
+def _differences(name: str, group: Group, first: Family, second: Family,
+                 drawn: Sequence[Estimate]) -> Iterator[Difference]:
     one, two = (family.of(np.ones((1, len(family.known))))[0] for family in (first, second))
-    for place, estimate in enumerate(differences(first, second, group.cases, seed)):
+    for place, estimate in enumerate(drawn):
         yield Difference(label=name, key=group.key, group=group.name, metric=first.metrics[place],
                          first=float(one[place]), second=float(two[place]), estimate=estimate)
 
@@ -146,10 +157,10 @@ def _class(rows: Sequence[CaseScores], name: str) -> list[Family]:
     return [ratios(per_case), area_under_roc([row.probabilities.get(name, 0.0) for row in rows], truth)]
 
 
-def _whole_accuracy(rows: Sequence[CaseScores], names: Sequence[str], seed: int) -> Iterator[Score]:
+def _whole_accuracy(rows: Sequence[CaseScores], seed: int) -> Score:
     family = means([{"accuracy": float(row.given == row.truth)} for row in rows], ("accuracy",))
-    (estimate,) = estimates(family, np.arange(len(rows)), seed)
-    yield Score(label=" / ".join(names), key=ALL, group=ALL, metric="accuracy", estimate=estimate)
+    (estimate,) = estimates(family, np.arange(len(rows)), seed, _patients(rows))
+    return Score(label=WHOLE, key=ALL, group=ALL, metric="accuracy", estimate=estimate)
 
 
 def _by_lesion_size(rows: Sequence[CaseScores], name: str) -> Iterator[tuple[str, Family]]:

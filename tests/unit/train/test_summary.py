@@ -117,3 +117,15 @@ def test_classes_are_scored_one_against_the_others_by_what_is_reported():
         found |= {metric: one.value for metric, one in _all(family).items()}
     assert (found["precision"], found["recall"], found["specificity"], found["accuracy"]) == (0.5, 0.5, 0.5, 0.5)
     assert found["roc_auc"] == pytest.approx(3 / 4)
+
+
+def test_the_cases_of_a_patient_are_drawn_together():
+    """Twenty cases of two patients: as cases they look many, as patients there are too few for an interval."""
+    family = means([{"dice": 0.9 if k < 10 else 0.5} for k in range(20)], ["dice"])
+    (alone,) = estimates(family, np.arange(20), 0)
+    assert alone.high - alone.low < 0.25
+    (two,) = estimates(family, np.arange(20), 0, np.arange(20) // 10)
+    assert np.isnan(two.low)
+    (four,) = estimates(family, np.arange(20), 0, np.arange(20) // 5)
+    assert four.high - four.low > 0.3
+    assert four.cases == 20
