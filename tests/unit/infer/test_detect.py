@@ -186,3 +186,44 @@ def test_a_class_without_a_label_is_an_error_of_the_model_file():
         labels=(), device=torch.device("cpu"))
     with pytest.raises(ModelFailed, match="class 0"):
         without.run(made)
+
+
+def monais_own_boxes(folder, values_zyx, affine_ras_mm, where):
+    """Return centre and size (RAS mm) as MONAI alone gives them: the volume as NIfTI, its loader, its detector."""
+    import json
+
+    import nibabel
+    from monai.bundle import ConfigParser
+
+    from dicomnode.infer import borrowed
+
+    nibabel.save(nibabel.Nifti1Image(values_zyx.transpose(2, 1, 0), affine_ras_mm.astype(np.float32)), where)
+    borrowed.lend()
+    parser = ConfigParser({**json.loads((folder / "configs" / "inference.json").read_text()), "device": "cpu"})
+    detector, table = parser.get_parsed_content("detector"), parser.get_parsed_content("detection")
+    detector.network.load_state_dict(torch.load(folder / "models" / "model.pt", weights_only=True))
+    image = parser.get_parsed_content("preprocessing")({"image": str(where)})["image"]
+    detector.eval().set_box_selector_parameters(score_thresh=table["score_thresh"], nms_thresh=table["nms_thresh"])
+    detector.set_sliding_window_inferer(table["roi_size"], overlap=table["overlap"])
+    with torch.no_grad():
+        (found,) = detector([image.as_tensor()], use_inferer=any(
+            have > want for have, want in zip(image.shape[1:], table["roi_size"], strict=True)))
+    edges = found["boxes"].double().numpy() - 0.5
+    corners = np.concatenate([edges[:, :3], edges[:, 3:]]) @ np.asarray(image.affine)[:3, :3].T \
+        + np.asarray(image.affine)[:3, 3]
+    low, high = corners[: len(edges)], corners[len(edges):]
+    return np.concatenate([(low + high) / 2, np.abs(high - low)], axis=1), found["labels_scores"].numpy()
+
+
+def test_the_boxes_are_those_of_monais_own_detector_on_the_same_volume_as_nifti(tmp_path):
+    values, _ = dark_chest()
+    folder = bright_spots(tmp_path / "spots")
+    expected, scores = monais_own_boxes(folder, values, AFFINE, tmp_path / "volume.nii.gz")
+    assert len(expected) == 2
+    made, _ = job(values, AFFINE)
+    found = detect.load(loading(folder)).run(made).found["boxes"]
+    assert [box["score"] for box in found] == pytest.approx(scores.tolist(), abs=1e-6)
+    edges = np.array([box["box_zyx"] for box in found])[:, [2, 1, 0, 5, 4, 3]]
+    middles = (edges[:, :3] + edges[:, 3:]) / 2 @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    assert np.abs(middles - expected[:, :3]).max() < 1e-3
+    assert np.abs((edges[:, 3:] - edges[:, :3]) @ np.abs(AFFINE[:3, :3]).T - expected[:, 3:]).max() < 1e-3
