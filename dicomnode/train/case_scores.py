@@ -13,7 +13,7 @@ from dicomnode.domain.findings import ModelFindings, Presence, marked
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.volume import SliceStack
 from dicomnode.infer.pool import RawOutput
-from dicomnode.train.case_image import CaseImage
+from dicomnode.train.case_image import CaseImage, refusals
 from dicomnode.train.cases import Case, Dataset
 from dicomnode.train.froc import ScanHits, scan_hits
 from dicomnode.train.label_match import Pair
@@ -109,7 +109,7 @@ def score_case(image: CaseImage, dataset: Dataset, model: ModelFile, pairs: Sequ
         truth=names.get(image.case.klass, "") if image.case.klass is not None else "",
         given=_reported_class(findings, pairs),
         seconds=sum(output.seconds.values()) - output.seconds.get("load", 0.0), peak_mb=output.peak_mb,
-        notes=(*output.notes, *findings.warnings))
+        notes=(*refusals(image, model), *output.notes, *findings.warnings))
 
 
 def _reported_class(findings: ModelFindings, pairs: Sequence[Pair]) -> str:

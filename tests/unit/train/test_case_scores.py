@@ -8,7 +8,7 @@ import pytest
 
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.findings import Provenance
-from dicomnode.domain.model import ClassLabel, InputRole, Label, ModelFile
+from dicomnode.domain.model import ClassLabel, InputRole, Label, ModelFile, Range, SpacingLimits
 from dicomnode.errors import UnusableDataset
 from dicomnode.infer.measure import model_findings
 from dicomnode.infer.pool import RawBox, RawOutput
@@ -137,6 +137,20 @@ def test_what_the_node_leaves_out_as_too_small_is_not_scored_as_found(tmp_path):
     assert row.labels["Nodule"].overlap["dice"] == 1.0
     assert row.labels["Nodule"].lesions.counts.false_positive == 0
     assert row.seconds == 1.5
+
+
+def test_a_case_that_the_node_would_refuse_says_so_and_is_scored(tmp_path):
+    dataset = _dataset(tmp_path, labels=[DatasetLabel(value=1, name="Lung")], label_zyx=_truth(np.s_[2:5, 2:5, 2:5]))
+    model = _model(_label(1, "Lung", LUNG))
+    strict = replace(model, inputs=(InputRole(
+        role="ct", slices=Range(min=20), spacing_mm=SpacingLimits(max_between_slices=1.5)),))
+    output = _output(labels_zyx=_truth(np.s_[2:5, 2:5, 2:5]))
+    _, row = _scored(dataset, strict, output)
+    assert row.labels["Lung"].overlap["dice"] == 1.0
+    assert [note.startswith("the node would refuse it: ") for note in row.notes] == [True, True]
+    assert "8 slices; the model takes at least 20" in row.notes[0]
+    assert "OutsideIntendedUse" in row.notes[1]
+    assert _scored(dataset, model, output)[1].notes == ()
 
 
 def test_components_are_seen_where_a_voxel_is_found_and_false_where_none_is_true():
