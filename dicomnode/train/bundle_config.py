@@ -26,7 +26,8 @@ def inference_config(pieces: Mapping[str, Any], channels: Sequence[str]) -> dict
 
     A detector has no evaluator in MONAI proper, so a detection bundle holds its pieces alone.
     """
-    pieces = {key: {"_target_": "Compose", "transforms": value} if isinstance(value, list) else value
+    chains = ("preprocessing", "postprocessing")
+    pieces = {key: {"_target_": "Compose", "transforms": value} if key in chains and isinstance(value, list) else value
               for key, value in pieces.items()}
     if "detector" in pieces:
         return {"imports": [], "bundle_root": ".", "device": "cpu", **pieces}

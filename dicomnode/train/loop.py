@@ -161,7 +161,8 @@ class Loop:
     def _report(self, done: int) -> None:
         if not self._is_time(done, REPORT_EVERY_STEPS):
             return
-        loss, rate = sum(self._recent) / len(self._recent), float(self._optimiser.param_groups[0]["lr"])
+        loss = self._world.mean(sum(self._recent) / len(self._recent))
+        rate = float(self._optimiser.param_groups[0]["lr"])
         self._recent.clear()
         self._progress.losses.append((done, loss, rate))
         self._listener.stepped(done, loss, rate)

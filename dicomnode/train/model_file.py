@@ -23,9 +23,7 @@ HEAD: Final = """\
 """
 
 
-def model_file_text(
-    recipe: Recipe, dataset: Dataset, reference: Reference, *, bundle: str, digest: str, trust: str
-) -> str:
+def model_file_text(recipe: Recipe, dataset: Dataset, reference: Reference, *, bundle: str, digest: str) -> str:
     """The text of the model file.
 
     Parameters
@@ -46,7 +44,7 @@ def model_file_text(
     name = given.pop("name", bundle)
     table: dict[str, Any] = {
         "name": name, "task": recipe.settings.task, "bundle": bundle, "digest": digest,
-        "version": recipe.settings.version, "trust": trust, "confirmed": confirmed, "research": True,
+        "version": recipe.settings.version, "trust": trust_of(recipe), "confirmed": confirmed, "research": True,
         "intended_use": recipe.settings.intended_use,
     }
     table |= {key: value for key, value in given.items() if key not in {"outputs", "self_test", "limits", "runtime"}}
@@ -55,6 +53,11 @@ def model_file_text(
     table["outputs"] = given.get("outputs", {"seg": recipe.settings.task == "segmentation", "sr": True})
     table |= {"self_test": given["self_test"]} if "self_test" in given else {}
     return HEAD.format(recipe=recipe.name, name=name) + "\n" + toml_text(table)
+
+
+def trust_of(recipe: Recipe) -> str:
+    """What the model file says under ``trust``: a bundle with scripts of its own needs ``code``."""
+    return "code" if recipe.settings.scripts else "pieces"
 
 
 def _inputs(dataset: Dataset, reference: Reference, more: Mapping[str, Any]) -> list[dict[str, Any]]:

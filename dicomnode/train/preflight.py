@@ -51,6 +51,8 @@ def _of_first_case(recipe: Recipe, dataset: Dataset, task: TrainingTask) -> list
         prepared = task.prepare(dataset.training[0])
     except UnusableDataset as error:
         return list(error.problems)
+    if not any(parameter.requires_grad for parameter in task.network.parameters()):
+        return ["network_def: the network has no weights that could learn"]
     return wrong_channels(task.network, prepared) or _no_step(recipe, prepared, task)
 
 

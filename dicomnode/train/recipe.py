@@ -98,8 +98,21 @@ class Recipe:
     def pieces(self, keys: Sequence[str], **given: object) -> dict[str, Any]:
         """Those of the keys that the recipe has, as a bundle holds them: plain, lists of transforms as Compose."""
         found = {key: self.plain(key, **given) for key in keys if key in self.config}
-        return {key: {"_target_": "Compose", "transforms": value} if isinstance(value, list) else value
-                for key, value in found.items()}
+        found = {key: {"_target_": "Compose", "transforms": value} if isinstance(value, list) else value
+                 for key, value in found.items()}
+        return {**self._named_in_expressions(found, given), **found}
+
+    def _named_in_expressions(self, found: Mapping[str, Any], given: Mapping[str, object]) -> dict[str, Any]:
+        """Ids of the recipe's own that ``$`` expressions refer to, and what those refer to in turn."""
+        more: dict[str, Any] = {}
+        names = names_in_expressions(found)
+        while names:
+            name = names.pop()
+            if name in found or name in more or name not in {**self.config, **given}:
+                continue
+            more[name] = self._plain({**self.config, **given}[name], {**self.config, **given})
+            names |= names_in_expressions(more[name])
+        return more
 
     def _plain(self, value: object, ids: Mapping[str, Any]) -> object:
         if isinstance(value, Mapping):
@@ -111,6 +124,15 @@ class Recipe:
                 raise ConfigError(f"recipe {self.name}: {value} names nothing in the recipe")
             return self._plain(ids[value[1:]], ids)
         return value
+
+
+def names_in_expressions(value: object) -> set[str]:
+    """Ids that the ``$`` expressions inside a value refer to."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return {name for part in value for name in names_in_expressions(part)}
+    return set(_REFERENCE.findall(value)) if isinstance(value, str) and value.startswith("$") else set()
 
 
 def shipped_recipes() -> tuple[str, ...]:

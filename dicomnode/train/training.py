@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import shutil
 import sys
-from contextlib import ExitStack
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +28,14 @@ from dicomnode.train.loop import Loop
 from dicomnode.train.model_file import model_file_text
 from dicomnode.train.preflight import prepare_all, refuse_misfits, refuse_unfit
 from dicomnode.train.provenance import provenance, reference_of
+from dicomnode.train.publishable import refuse_unpublishable
 from dicomnode.train.recipe import Recipe
 from dicomnode.train.terminal import Terminal
 from dicomnode.train.world import World, joined
 
 if TYPE_CHECKING:
     from dicomnode.train.checkpoint import Progress
+    from dicomnode.train.provenance import Reference
     from dicomnode.train.tasks import Prepared, TrainingTask
 
 
@@ -89,10 +95,25 @@ def train(recipe: Recipe, order: Order) -> Trained:
     if order.threads:
         torch.set_num_threads(order.threads)
     with ExitStack() as stack:
+        stack.enter_context(_without_monai_warnings())
         world = stack.enter_context(joined(order.device))
         terminal = stack.enter_context(Terminal(quiet=not world.first))
         _make_way(order, world)
+        if world.first:
+            stack.enter_context(_alone(order.folder))
         return _Training(recipe, order, world, terminal).run()
+
+
+@contextmanager
+def _without_monai_warnings() -> Iterator[None]:
+    """MONAI warns of readers that are not installed, and of what it will rename: no one who trains can act on it."""
+    logger = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"monai\.")
+        yield
+    logger.setLevel(level)
 
 
 def _make_way(order: Order, world: World) -> None:
@@ -115,6 +136,18 @@ def _make_way(order: Order, world: World) -> None:
         order.folder.mkdir(parents=True, exist_ok=True)
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second training out of the folder; the lock ends with the process, however it ends."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"{folder}: another training is running there: wait for it, or choose another --out") \
+                from error
+        yield
+
+
 class _Training:
     """The steps of one training, in their order."""
 
@@ -127,12 +160,14 @@ class _Training:
         refuse_unfit(self._recipe, dataset, task, self._world.processes)
         training, validation = (self._prepared(task, dataset, split) for split in ("training", "validation"))
         refuse_misfits(self._recipe, dataset, training)
+        reference = reference_of(dataset)
+        refuse_unpublishable(self._recipe, dataset, task, reference)
         if self._world.first:
             self._begin(task, dataset, training)
         progress = self._fit(task, dataset, training, validation)
         if not self._world.first:
             return Trained(digest="", scores={}, seconds=progress.seconds)
-        return self._publish(task, dataset, validation, progress)
+        return self._publish(task, dataset, validation, progress, reference)
 
     def _prepared(self, task: TrainingTask, dataset: Dataset, split: str) -> tuple[Prepared, ...]:
         cases = dataset.split(split)
@@ -167,17 +202,16 @@ class _Training:
         return progress
 
     def _publish(
-        self, task: TrainingTask, dataset: Dataset, validation: tuple[Prepared, ...], progress: Progress
+        self, task: TrainingTask, dataset: Dataset, validation: tuple[Prepared, ...], progress: Progress,
+        reference: Reference,
     ) -> Trained:
         recipe, order = self._recipe, self._order
-        reference = reference_of(dataset)
         precision = str(Precision.of(recipe.settings.amp, self._world.device))
         made = provenance(recipe, dataset, reference, progress, self._world, precision)
         history: dict[str, Any] = {"validations": [{"step": step, **scores} for step, scores in progress.scores]}
         digest, scores = write_bundle(
             order.out, recipe, dataset, task, validation=validation, made=made, history=history)
-        text = model_file_text(recipe, dataset, reference, bundle=order.out.name, digest=digest,
-                               trust="code" if recipe.settings.scripts else "pieces")
+        text = model_file_text(recipe, dataset, reference, bundle=order.out.name, digest=digest)
         order.model_file.parent.mkdir(parents=True, exist_ok=True)
         write_durably(text.encode(), order.model_file)
         return Trained(digest=digest, scores=scores, seconds=progress.seconds)

@@ -38,6 +38,15 @@ class World:
         distributed.broadcast_object_list(told, src=0)
         return told[0]
 
+    def mean(self, value: float) -> float:
+        """The mean of every process's value, in every process."""
+        if self.processes == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64 if self.device.type == "cpu" else torch.float32,
+                             device=self.device)
+        distributed.all_reduce(total)
+        return float(total) / self.processes
+
     def wrapped(self, module: torch.nn.Module) -> torch.nn.Module:
         """The module, its gradients averaged over all processes."""
         if self.processes == 1:
