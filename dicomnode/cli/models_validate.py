@@ -10,6 +10,8 @@ import click
 from dicomnode.cli.context import Context
 from dicomnode.cli.table import as_json, print_rows
 
+WARM = 3
+"""Children at one time: torch's, and one for each setting of another engine."""
 SHOWN = ("fast_path", "dice_between", "dice_lost", "cases")
 
 
@@ -40,7 +42,7 @@ def validate(context: Context, *, name: str, data: Path, split: str, most: int |
     model, folder = model_of(name, lambda: context.config)
     dataset = read_dataset(data)
     cases = getattr(dataset, split)[:most]
-    with Pool(folder, device=device, threads=threads, warm=1) as pool:
+    with Pool(folder, device=device, threads=threads, warm=WARM) as pool:
         seen = validate_fast_paths(model, (read_case(case, dataset, model) for case in cases), pool,
                                    tell=lambda case, path: click.echo(f"{case}: {path}", err=True))
     print_rows([{"fast_path": path, **asdict(one)} for path, one in seen.items()], json_wanted=json_wanted,

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomnode.domain.model import ModelFile
+from dicomnode.domain.model import ModelFile, Runtime
 from dicomnode.domain.volume import Volume
 from dicomnode.errors import ModelFailed
 from dicomnode.infer import wire
@@ -67,12 +67,18 @@ def described(model: ModelFile) -> dict[str, object]:
     return {
         "task": model.task, "trust": model.trust, "overlapping": model.overlapping,
         "roles": [role.role for role in model.inputs], "labels": [label.value for label in model.labels],
-        "remove": list(model.runtime.remove), "backend": model.runtime.backend, "precision": model.runtime.precision,
-        "sw_batch_size": model.runtime.sw_batch_size,
+        "remove": list(model.runtime.remove), "backend": _backend(model.runtime),
         "score_at_least": model.detection.score_at_least,
         "classes": [one.value for one in model.classes], "activation": model.classification.activation,
         "exclusive": model.classification.exclusive,
     }
+
+
+def _backend(runtime: Runtime) -> dict[str, object]:
+    """What another engine than torch is built for; nothing for torch, whose children serve every setting alike."""
+    if runtime.backend == "torch":
+        return {}
+    return {"name": runtime.backend, "precision": runtime.precision, "window_batch": runtime.sw_batch_size}
 
 
 def affine_ras_mm(affine_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -66,15 +66,18 @@ class Segmenter:
 
 def load(loading: Loading) -> Segmenter:
     """Load a segmentation bundle by its pieces and ready its network; raises as ``load_pieces``."""
-    bundle, said = load_pieces(loading), loading.model
-    precision = windows.Precision.of(said.get("precision", "float32"), bundle.device)
-    network = backend.accelerated(bundle.network, said.get("backend", "torch"), bfloat16=precision.bfloat16,
-                                  device=bundle.device)
-    bundle = replace(bundle, network=network)
-    shape = windows.window_shape(bundle.inferer, len(said.get("roles", [1])), said.get("sw_batch_size"))
+    bundle = load_pieces(loading)
+    wanted = loading.model.get("backend")
+    return Segmenter(bundle=_with_backend(bundle, wanted, len(loading.model["roles"])) if wanted else bundle)
+
+
+def _with_backend(bundle: Bundle, wanted: Mapping[str, Any], channels: int) -> Bundle:
+    precision = windows.Precision.of(wanted["precision"], bundle.device)
+    network = backend.accelerated(bundle.network, wanted["name"], bfloat16=precision.bfloat16, device=bundle.device)
+    shape = windows.window_shape(bundle.inferer, channels, wanted["window_batch"])
     if shape is not None:
         backend.warm_up(network, shape, bundle.device)
-    return Segmenter(bundle=bundle)
+    return replace(bundle, network=network)
 
 
 def segment(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: NDArray[np.float64],
@@ -126,12 +129,9 @@ def _standard(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_m
     output, notes = _infer(bundle, data[bundle.image_key][None], settings, progress)
     clock.lap("inference")
     labels = standard.labels_zyx(standard.postprocess(bundle, data, output), out_zyx.shape)
-    if int(labels.max()) > np.iinfo(out_zyx.dtype).max:
-        msg = f"the bundle gives the label {int(labels.max())}, which no [[labels]] of the model file names"
-        raise ModelFailed(msg)
-    np.copyto(out_zyx, labels, casting="unsafe")
+    highest = standard.write_labels(labels, out_zyx)
     clock.lap("postprocess")
-    return Outcome(seconds=clock.seconds, notes=notes, highest=int(labels.max()))
+    return Outcome(seconds=clock.seconds, notes=notes, highest=highest)
 
 
 def _fast(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: NDArray[np.float64],

@@ -55,17 +55,28 @@ def preprocess(bundle: Bundle, image: MetaTensor) -> dict[str, Any]:
     ModelFailed
         If the bundle loads another number of images than the model file has inputs.
     """
-    keys = bundle.input_keys
-    if len(keys) > 1 and len(keys) != image.shape[0]:
-        msg = (f"the bundle loads {len(keys)} images ({', '.join(keys)}); the model file has {image.shape[0]} "
-               "[[inputs]]: one is needed for each, in that order")
-        raise ModelFailed(msg)
-    given = {keys[0]: image} if len(keys) == 1 else {key: image[n:n + 1] for n, key in enumerate(keys)}
-    data: dict[str, Any] = bundle.preprocessing(given)
+    data: dict[str, Any] = bundle.preprocessing(by_key(image, bundle.input_keys))
     if bundle.image_key not in data:
         msg = f"the bundle's preprocessing leaves {', '.join(map(str, data))}; expected is {bundle.image_key!r}"
         raise ModelFailed(msg)
     return data
+
+
+def by_key(image: MetaTensor, keys: Sequence[str]) -> dict[str, Any]:
+    """Return the channels under the keys that a bundle's loaders fill: all under one, or each under its own.
+
+    Raises
+    ------
+    ModelFailed
+        If there are several keys, and another number of channels.
+    """
+    if len(keys) == 1:
+        return {keys[0]: image}
+    if len(keys) != image.shape[0]:
+        msg = (f"the bundle loads {len(keys)} images ({', '.join(keys)}); the model file has {image.shape[0]} "
+               "[[inputs]]: one is needed for each, in that order")
+        raise ModelFailed(msg)
+    return {key: image[number:number + 1] for number, key in enumerate(keys)}
 
 
 def postprocess(bundle: Bundle, data: dict[str, Any], output: torch.Tensor) -> torch.Tensor:
@@ -110,6 +121,22 @@ def bits_of(prediction: torch.Tensor) -> torch.Tensor:
             raise ModelFailed(msg)
         bits[0] |= marked.int() << number
     return bits
+
+
+def write_labels(labels_zyx: AnyArray, out_zyx: AnyArray) -> int:
+    """Copy labels to where the parent reads them; return the highest.
+
+    Raises
+    ------
+    ModelFailed
+        If one is higher than any that the model file names.
+    """
+    highest = int(labels_zyx.max())
+    if highest > np.iinfo(out_zyx.dtype).max:
+        msg = f"the bundle gives the label {highest}, which no [[labels]] of the model file names"
+        raise ModelFailed(msg)
+    np.copyto(out_zyx, labels_zyx, casting="unsafe")
+    return highest
 
 
 def labels_zyx(prediction: torch.Tensor, shape_zyx: Sequence[int]) -> AnyArray:
