@@ -16,7 +16,7 @@ from dicomnode.train.cases import Case, Dataset
 CT_WINDOW_HU: Final = (-1000.0, 400.0)
 PERCENTILES: Final = (0.5, 99.5)
 TILE_PIXELS: Final = 420
-FILL_OPACITY: Final = 0.25
+FILL_OPACITY: Final = 0.18
 LPS_TO_RAS: Final = np.array((-1.0, -1.0, 1.0))
 
 Rgb = NDArray[np.uint8]
@@ -84,10 +84,10 @@ def drawn(view: Seen, channel: int, place: int, dataset: Dataset, case: Case) ->
         marks = Image.fromarray(_turned(view.label, place, view.axis).astype(np.uint16))
         values = np.asarray(marks.resize(size, Image.Resampling.NEAREST))
         for label in dataset.labels:
-            _paint(picture, values == label.value, label.colour_rgb)
+            _paint(picture, values == label.value, label.colour_rgb, FILL_OPACITY)
     for box, index in zip(view.boxes, case.box_labels, strict=True):
         if box[0, view.axis] - 0.5 <= place <= box[1, view.axis] + 0.5:
-            _paint(picture, _frame(box, view, size, grey.shape), dataset.labels[index].colour_rgb)
+            _paint(picture, _frame(box, view, size, grey.shape), dataset.labels[index].colour_rgb, 0.0)
     return np.rint(picture).astype(np.uint8)
 
 
@@ -119,12 +119,12 @@ def _size(view: Seen, shape: tuple[int, ...]) -> tuple[int, int]:
     return max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
 
 
-def _paint(picture: NDArray[np.float64], mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> None:
+def _paint(picture: NDArray[np.float64], mask: NDArray[np.bool_], colour: tuple[int, int, int], opacity: float) -> None:
     inner = mask.copy()
     for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
         inner &= np.roll(mask, step, axis)
     edge = mask & ~inner
-    picture[inner] = (1 - FILL_OPACITY) * picture[inner] + FILL_OPACITY * np.array(colour)
+    picture[inner] = (1 - opacity) * picture[inner] + opacity * np.array(colour)
     picture[edge] = colour
 
 

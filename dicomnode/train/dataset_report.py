@@ -88,7 +88,8 @@ def _amount(case: Case, place: int, dataset: Dataset, voxel_ml: float) -> str:
     if dataset.task == "detection":
         sizes = [float(box[3:].max()) for box, label in zip(case.boxes_lps_mm, case.box_labels, strict=True)
                  if label == place]
-        return f"{len(sizes)} ({min(sizes):.0f}–{max(sizes):.0f} mm)" if sizes else "0"
+        span = "–".join(dict.fromkeys(f"{size:.0f}" for size in (min(sizes), max(sizes)))) if sizes else ""
+        return f"× {len(sizes)}, {span} mm" if sizes else "0"
     count = case.voxels.get(dataset.labels[place].value, 0)
     return f"{count * voxel_ml:.4g} ml" if count else "–"
 

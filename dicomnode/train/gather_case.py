@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from dicomnode.read.annotations import Box, Structure
 from dicomnode.read.marks import boxes_of, structures_of
 from dicomnode.train.gather_labels import Labels
 from dicomnode.train.gather_match import Mark
+
+MOST_NOTES: Final = 5
+"""Pairs of overlapping labels that are named one by one."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +59,9 @@ def label_map(marks: Sequence[Mark], stack: SliceStack, labels: Labels) -> Truth
                 over[names] = over.get(names, 0) + int((drawn[structure.mask_zyx] == other).sum())
         np.maximum(drawn, np.uint16(label.value), out=drawn, where=structure.mask_zyx)
     truth.notes += [f"{count} voxels have two labels ({names}): the higher value stays"
-                    for names, count in over.items()]
+                    for names, count in sorted(over.items(), key=lambda pair: -pair[1])[:MOST_NOTES]]
+    if len(over) > MOST_NOTES:
+        truth.notes.append(f"{len(over) - MOST_NOTES} more pairs of labels share voxels")
     truth.label_zyx = drawn
     return truth
 
@@ -70,13 +76,14 @@ def boxes(marks: Sequence[Mark], tabled: Sequence[Box], stack: SliceStack, label
     stated = [*tabled, *_reported(marks, stack, truth)]
     traced: dict[str, Box] = {}
     components: list[tuple[Box, int]] = []
+    known = {box.tracking_uid for box in stated if box.tracking_uid}
     for structure in _structures(marks, stack, truth):
-        if structure.tracking_uid:
+        label = None if structure.tracking_uid in known else labels.of(structure)
+        if structure.tracking_uid in known or (label and structure.tracking_uid):
             if structure.mask_zyx.any():
                 traced[structure.tracking_uid] = _bounding(_extent(structure.mask_zyx), structure, stack)
-        elif not stated and (label := labels.of(structure)) is not None:
+        elif label and not stated:
             components += [(box, labels.index(label)) for box in _components(structure, stack)]
-    known = {box.tracking_uid for box in stated if box.tracking_uid}
     listed = [traced.get(box.tracking_uid, box) for box in stated]
     listed += [box for uid, box in traced.items() if uid not in known]
     truth.boxes = [(box, labels.index(label)) for box in listed if (label := labels.of(box)) is not None]

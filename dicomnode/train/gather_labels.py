@@ -134,9 +134,10 @@ def title(one: Structure | Box) -> str:
 
 
 def is_lesion(one: Structure) -> bool:
-    """Whether a structure is a finding of its own: tracked, of an abnormal category, or a nameless mark."""
-    abnormal = one.category is not None and one.category.value in ABNORMAL
-    return bool(one.tracking_uid) or abnormal or not (one.name or one.type)
+    """Whether a structure is a finding of its own: of an abnormal category, or of none and tracked or nameless."""
+    if one.category is not None:
+        return one.category.value in ABNORMAL
+    return bool(one.tracking_uid) or not (one.name or one.type)
 
 
 def colour(value: int) -> tuple[int, int, int]:

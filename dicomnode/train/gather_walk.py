@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from dicomnode.domain.study import InstanceRecord, SeriesRecord
-from dicomnode.errors import CannotUnderstand, SpoolUnavailable, UnusableAnnotation
+from dicomnode.errors import CannotUnderstand, DicomNodeError, SpoolUnavailable, UnusableAnnotation
 from dicomnode.read.annotations import References, kind_of, references
 from dicomnode.read.annotations_csv import is_box_table
 from dicomnode.read.annotations_mask import is_mask_file
@@ -111,13 +111,12 @@ def _is_dicom(path: Path) -> bool:
 def _dicom(path: Path, found: Found, images: dict[str, InstanceRecord]) -> None:
     try:
         one = record(path)
-        if kind_of(one.sop_class_uid):
-            refers = references(path)
-            if refers is not None:
-                found.annotations.append(refers)
-            return
+        refers = references(path) if kind_of(one.sop_class_uid) else None
     except (CannotUnderstand, SpoolUnavailable, UnusableAnnotation) as error:
-        found.left_out.append((path, error.reason))
+        _annotation_or_not(path, found, error)
+        return
+    if refers is not None:
+        found.annotations.append(refers)
         return
     if one.sop_class_uid not in IMAGE_CLASSES:
         found.other_files += 1
@@ -127,3 +126,15 @@ def _dicom(path: Path, found: Found, images: dict[str, InstanceRecord]) -> None:
         found.paths[one.sop_instance_uid] = path
     elif known.content_digest != one.content_digest:
         found.conflicts.add(one.sop_instance_uid)
+
+
+def _annotation_or_not(path: Path, found: Found, error: DicomNodeError) -> None:
+    """Take what the index refuses and can still be an annotation: a SEG in a transfer syntax for segments alone."""
+    try:
+        refers = references(path)
+    except UnusableAnnotation:
+        refers = None
+    if refers is not None:
+        found.annotations.append(refers)
+    else:
+        found.left_out.append((path, error.reason))
