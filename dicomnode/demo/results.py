@@ -57,15 +57,15 @@ class Results:
         return self.seg.SeriesDescription if self.seg is not None else ""
 
     def table(self) -> Table:
-        """Every structure and finding with its numbers, as the reports say them."""
-        columns = list(dict.fromkeys(name for group in self.groups for name in group.numbers))
+        """Every finding and structure with its numbers, as the reports say them; findings first."""
+        groups = sorted(self.groups, key=lambda group: (group.outline is None, group.name))
+        columns = list(dict.fromkeys(name for group in groups for name in group.numbers))
         table = Table(title="Findings, as read from the Structured Reports in the PACS", title_justify="left")
-        for heading in ("name", "finding", "place", "found by", *columns):
-            table.add_column(escape(heading), justify="right" if heading in columns else "left")
-        for group in self.groups:
-            found_by = ", ".join(dict.fromkeys(group.found_by))
+        for heading in ("name", "place", *columns, "found by"):
+            table.add_column(escape(heading), justify="right" if heading in columns else "left", overflow="fold")
+        for group in groups:
             shown = (group.numbers.get(column, "") for column in columns)
-            table.add_row(group.name, group.finding, group.place, found_by, *shown)
+            table.add_row(group.name, group.place, *shown, "\n".join(dict.fromkeys(group.found_by)))
         return table
 
 
