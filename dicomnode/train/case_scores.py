@@ -188,14 +188,14 @@ def _overlap(found: Mask, truth: Mask, stack: SliceStack) -> dict[str, float]:
     both = counts(found, truth)
     row_mm, column_mm = stack.planes[0].pixel_spacing_mm
     surface = surface_distance(found, truth, (stack.slice_spacing_mm, row_mm, column_mm))
-    found_ml, truth_ml = (_volume_ml(mask, stack) for mask in (found, truth))
+    found_ml, truth_ml, shared_ml = (_volume_ml(mask, stack) for mask in (found, truth, found & truth))
     error = found_ml - truth_ml
     return {
         "dice": both.dice, "iou": both.iou, "precision": both.precision, "recall": both.recall,
         "specificity": both.specificity, "accuracy": both.accuracy,
         "hd95_mm": surface.hd95_mm, "assd_mm": surface.assd_mm,
         "volume_error_ml": error, "volume_error_percent": 100 * error / truth_ml if truth_ml else float("nan"),
-        "found_ml": found_ml, "truth_ml": truth_ml,
+        "found_ml": found_ml, "truth_ml": truth_ml, "shared_ml": shared_ml,
     }
 
 

@@ -159,7 +159,8 @@ def unit_of(metric: str) -> str:
 
 
 NAMES: Final = {
-    "dice": "Dice (= F1 of voxels)", "iou": "IoU", "hd95_mm": "HD95, mm", "assd_mm": "mean surface distance, mm",
+    "dice": "Dice (= F1 of voxels)", "dice_pooled": "Dice, pooled", "iou": "IoU", "hd95_mm": "HD95, mm",
+    "assd_mm": "mean surface distance, mm",
     "volume_error_ml": "volume error, ml", "volume_error_percent": "volume error, %", "cpm": "CPM",
     "map_10_50": "mAP, IoU 0.10 to 0.50", "ap_10": "AP at IoU 0.10", "ap_50": "AP at IoU 0.50",
     "roc_auc": "ROC-AUC", "f1": "F1", "lesion_recall": "sensitivity, by lesion", "lesion_precision":

@@ -7,6 +7,8 @@ from typing import Final
 GLOSSARY: Final = (
     ("Dice", "dice", ("Twice the shared volume over the sum of both: 1 is equal, 0 is apart. Where neither truth nor "
      "finding has a voxel there is no Dice; a finding where nothing is has 0.")),
+    ("Dice, pooled", "dice_pooled", ("Dice of all cases as if they were one. Large structures weigh more than in the "
+     "mean over cases, and a case without the structure counts only where something was found in it.")),
     ("HD95", "hd95", ("Of the distances from each surface to the other, the 95th percentile, the larger of the two "
      "directions. It needs two surfaces: a missed structure is left out here and shows in Dice.")),
     ("mean surface distance", "assd", "The mean of those distances, over both surfaces."),

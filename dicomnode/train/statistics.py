@@ -97,6 +97,18 @@ def ratios(per_case: Sequence[Counts], metrics: Sequence[str] = RATIOS) -> Famil
     return Family(metrics=tuple(metrics), of=of, known=np.ones((len(table), len(metrics)), bool))
 
 
+def pooled_dice(overlaps: Sequence[Mapping[str, float]]) -> Family:
+    """Return Dice of all cases as if they were one: by volume, so that large structures weigh more."""
+    table = np.array([[2 * row.get("shared_ml", 0.0), row.get("found_ml", 0.0) + row.get("truth_ml", 0.0)]
+                      for row in overlaps], np.float64).reshape(-1, 2)
+
+    def of(weights: Floats) -> Floats:
+        shared, both = (weights @ table).T[:, :, None]
+        return np.asarray(np.divide(shared, both, out=np.full(both.shape, np.nan), where=both > 0))
+
+    return Family(metrics=("dice_pooled",), of=of, known=np.ones((len(table), 1), bool))
+
+
 def false_per_scan(false: Sequence[int]) -> Family:
     """Return the mean number of false lesions per scan."""
     return means([{"false_per_scan": float(count)} for count in false], ("false_per_scan",))

@@ -24,6 +24,7 @@ from dicomnode.train.statistics import (
     hits_of_size,
     lesions_of,
     means,
+    pooled_dice,
     ratios,
 )
 from dicomnode.train.subgroups import ALL, Group, case_groups, lesion_bins, size_groups
@@ -128,7 +129,7 @@ def families(rows: Sequence[CaseScores], name: str) -> list[Family]:
     found = []
     overlaps = [row.labels[name].overlap if name in row.labels else {} for row in rows]
     if any(overlaps):
-        found += [means(overlaps, OVERLAP_METRICS), *_presence(overlaps)]
+        found += [means(overlaps, OVERLAP_METRICS), pooled_dice(overlaps), *_presence(overlaps)]
     lesions = lesions_of(rows, name)
     if any(lesions):
         known = [one for one in lesions if one is not None]

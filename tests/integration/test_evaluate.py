@@ -124,6 +124,8 @@ def test_means_run_over_the_cases_that_have_a_number_and_say_how_many(run):
     assert row["value"] == pytest.approx((288 / 363 + 0 + 1 + 1) / 4, abs=1e-6)
     assert row["cases"] == 4
     assert row["low"] < row["value"] < row["high"]
+    shared, both = 144 * (2 + 2 + 5), (144 + 219) * 2 + 75 * 2 + 2 * 144 * (2 + 5)
+    assert _value(run[1], "Nodule", "dice_pooled")["value"] == pytest.approx(2 * shared / both, abs=1e-6)
     assert _value(run[1], "Nodule", "hd95_mm")["cases"] == 3
     assert _value(run[1], "Nodule", "dice", group="Alpha")["value"] == pytest.approx(144 / 363, abs=1e-6)
     assert _value(run[1], "Nodule", "case_precision")["value"] == 0.75
