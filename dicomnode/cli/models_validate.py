@@ -10,8 +10,6 @@ import click
 from dicomnode.cli.context import Context
 from dicomnode.cli.table import as_json, print_rows
 
-WARM = 3
-"""Children at one time: torch's, and one for each setting of another engine."""
 SHOWN = ("fast_path", "dice_between", "dice_lost", "cases")
 
 
@@ -37,7 +35,7 @@ def validate(context: Context, *, name: str, data: Path, split: str, most: int |
     from dicomnode.train.case_image import read_case
     from dicomnode.train.dataset import read_dataset
     from dicomnode.train.evaluated_model import model_of
-    from dicomnode.train.fast_paths import validate_fast_paths, with_validated
+    from dicomnode.train.fast_paths import WARM, validate_fast_paths, with_validated
 
     model, folder = model_of(name, lambda: context.config)
     dataset = read_dataset(data)

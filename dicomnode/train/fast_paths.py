@@ -6,18 +6,27 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from numpy.typing import NDArray
 
+from dicomnode.config.models import model_from_text
 from dicomnode.domain.findings import marked
 from dicomnode.domain.model import FAST_PATHS, ModelFile, Runtime, Validated
 from dicomnode.errors import UnusableDataset
 from dicomnode.infer.pool import Pool
-from dicomnode.train.case_image import CaseImage
+from dicomnode.train.case_image import CaseImage, read_case
 from dicomnode.train.overlap import Counts, counts
 
+if TYPE_CHECKING:
+    from dicomnode.train.cases import Dataset
+
 TOGETHER: Final = "together"
+MOST_CASES: Final = 3
+"""So many validation cases are run when a model is published."""
+WARM: Final = 3
+"""Children at one time: torch's, and one for each setting of another engine."""
 SCALE: Final = 10_000
 """What is recorded is rounded to so many parts, to the worse side."""
 HEADING: Final = "[runtime.validated]"
@@ -54,6 +63,26 @@ def validate_fast_paths(model: ModelFile, cases: Iterable[CaseImage], pool: Pool
     for case in cases:
         comparison.add(case, pool, tell)
     return comparison.result()
+
+
+def with_measured(text: str, bundle: Path, dataset: Dataset, *, device: str, threads: int,
+                  tell: Tell = lambda _case, _path: None) -> str:
+    """Return the model file of a new bundle with what its fast paths change on the first validation cases.
+
+    The same text where the model uses none, is no segmentation by pieces, or there is no validation case.
+
+    Raises
+    ------
+    InferenceError
+        The bundle gave no result.
+    """
+    model = model_from_text(text, source=f"model file of {bundle.name}")
+    cases = dataset.validation[:MOST_CASES]
+    if (model.task, model.trust) != ("segmentation", "pieces") or not used(model.runtime) or not cases:
+        return text
+    with Pool(bundle.parent, device=device, threads=threads, warm=WARM) as pool:
+        read = (read_case(case, dataset, model) for case in cases)
+        return with_validated(text, validate_fast_paths(model, read, pool, tell=tell))
 
 
 def used(runtime: Runtime) -> dict[str, Runtime]:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dicomnode.errors import ConfigError
+from dicomnode.errors import ConfigError, InferenceError
 from dicomnode.train.amp import Precision
 from dicomnode.train.augment import step_name
 from dicomnode.train.bundle import write_bundle
 from dicomnode.train.checkpoint import write_durably
 from dicomnode.train.contact_sheet import contact_sheet
 from dicomnode.train.dataset import Dataset, read_dataset
+from dicomnode.train.fast_paths import with_measured
 from dicomnode.train.journal import Journal, missing_extras
 from dicomnode.train.loop import Loop
 from dicomnode.train.model_file import model_file_text
@@ -214,7 +215,18 @@ class _Training:
         text = model_file_text(recipe, dataset, reference, bundle=order.out.name, digest=digest)
         order.model_file.parent.mkdir(parents=True, exist_ok=True)
         write_durably(text.encode(), order.model_file)
+        self._measure_fast_paths(text, dataset)
         return Trained(digest=digest, scores=scores, seconds=progress.seconds)
+
+    def _measure_fast_paths(self, text: str, dataset: Dataset) -> None:
+        order = self._order
+        try:
+            measured = with_measured(text, order.out.resolve(), dataset, device=order.device,
+                                     threads=order.threads or 0)
+        except InferenceError as error:
+            self._terminal.say(f"what the fast paths change was not measured: {error.reason}")
+            return
+        write_durably(measured.encode(), order.model_file)
 
 
 def task_of(recipe: Recipe, dataset: Dataset, device: torch.device) -> TrainingTask:

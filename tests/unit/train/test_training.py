@@ -75,6 +75,8 @@ def test_the_model_file_pins_the_bundle_and_says_what_its_labels_mean(made: tupl
     assert (model.name, model.bundle, model.digest) == ("balls_ct", "balls_ct", result.digest)
     assert (model.labels[0].type, model.labels[0].min_ml, model.labels[0].colour_rgb) == (BALL.type, 0.5, (240, 90, 70))
     assert (model.confirmed, model.trust, model.runtime.precision) == (True, "pieces", "auto")
+    assert set(model.runtime.validated) == {"precision", "together"}
+    assert model.runtime.validated["precision"].cases > 0
     assert model.inputs[0].spacing_mm.max_between_slices == pytest.approx(2.1)
     assert model.limits.age_years.min == 18
 
