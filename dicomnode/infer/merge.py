@@ -148,11 +148,13 @@ def _profile(segmentation: Segmentation) -> NDArray[np.int64]:
     """Return how many voxels of structures lie at each index from right to left."""
     axis = left_right_axis(segmentation.stack)
     across = tuple(other for other in range(3) if other != axis)
-    profile = np.zeros(segmentation.mask_zyx.shape[axis], dtype=np.int64)
-    for label in segmentation.labels:
-        if not label.lesion:
-            profile += segmentation.voxels(label).sum(axis=across)
-    return profile
+    organs = [label for label in segmentation.labels if not label.lesion]
+    if segmentation.overlapping:
+        each = [segmentation.voxels(label).sum(axis=across) for label in organs]
+        return np.asarray(np.sum(each, axis=0), dtype=np.int64)
+    is_organ = np.zeros(int(np.iinfo(segmentation.mask_zyx.dtype).max) + 1, dtype=bool)
+    is_organ[[label.value for label in organs]] = True
+    return np.asarray(is_organ[segmentation.mask_zyx].sum(axis=across), dtype=np.int64)
 
 
 def _sited(found: Detection, around: Label | None) -> Detection:

@@ -8,7 +8,7 @@ from dicomnode.domain.volume import Volume
 from dicomnode.encode.capture import encode_capture
 from dicomnode.encode.picture import tiles_of
 from tests.builders import affine_lps, ct_series
-from tests.findings import LUNG, NODULE, block, findings, parsed, stack_of, stamp
+from tests.findings import LUNG, NODULE, block, findings, parsed, provenance, stack_of, stamp
 
 SHAPE = (9, 32, 32)
 SPOT = block(SHAPE, slice(6, 8), slice(10, 14), slice(10, 16))
@@ -85,3 +85,14 @@ def test_a_tall_voxel_is_drawn_tall():
     inside = first & (columns >= 384)
     height, width = np.ptp(rows[inside]), np.ptp(columns[inside])
     assert abs(height / width - 3) < 0.15
+
+
+def test_a_finding_of_two_models_stands_once_on_the_page():
+    found, volumes, sources = a_case()
+    twin = replace(found, provenance=provenance("detector"), segmentation=None, lesion_zyx=None, organs=(),
+                   detections=(replace(found.detections[0], volume_ml=None, probability=0.75),))
+    once = parsed(encode_capture([found], volumes, sources, stamp()))
+    both = parsed(encode_capture([found, twin], volumes, sources, stamp()))
+    assert both.Rows == once.Rows
+    alone = parsed(encode_capture([twin], volumes, sources, stamp()))
+    assert (alone.pixel_array.reshape(-1, 3) == NODULE.colour_rgb).all(axis=1).sum() > 100
