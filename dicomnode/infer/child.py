@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from dicomnode.infer import sandbox, wire
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 UNWANTED: Final = ("matplotlib", "ignite", "tensorboard", "pandas", "skimage", "itk", "fire", "IPython", "mlflow")
 """Packages that MONAI would import if it found them: slow, wanting to write caches, and of no use here."""
+OWN_CODE: Final = ("ignite", "pandas", "skimage", "itk")
+"""Of these, what a bundle's own evaluator and scripts may need."""
 PROGRESS_EVERY_S: Final = 0.1
 
 
@@ -68,6 +70,8 @@ class _Server:
 
         from dicomnode.infer.job import Loading, runner_of
 
+        if message["model"]["trust"] == "code":
+            _admit(OWN_CODE)
         torch.set_num_threads(max(1, message["threads"]))
         device = _device(message["device"])
         if device.type == "cpu":
@@ -106,6 +110,13 @@ class _Server:
                 wire.send(self._channel, {"progress": fraction})
 
         return tell
+
+
+def _admit(packages: Sequence[str]) -> None:
+    """Let packages be imported after all; before MONAI, which looks for them once."""
+    for name in packages:
+        if name in sys.modules and sys.modules[name] is None:
+            del sys.modules[name]
 
 
 def _device(name: str) -> torch.device:

@@ -8,11 +8,15 @@ from typing import Final
 from dicomnode.domain.model import ModelFile
 from dicomnode.errors import ModelChanged, ModelMissing, ModelRefused
 from dicomnode.infer.digest import BundleCopy, copy_bundle
+from dicomnode.infer.wire import MAX_FILES
 
-RUNS: Final = frozenset({("pieces", "segmentation"), ("pieces", "detection"), ("pieces", "classification")})
+RUNS: Final = frozenset((trust, task) for trust in ("pieces", "code")
+                        for task in ("segmentation", "detection", "classification"))
 """(trust, task) that this version runs."""
 CONFIG_SUFFIXES: Final = (".json", ".yaml", ".yml")
 WEIGHT_SUFFIXES: Final = (".pt", ".pth", ".ckpt")
+UNREAD_FOLDERS: Final = frozenset({"docs", "eval", "annotation", ".github"})
+UNREAD_SUFFIXES: Final = (".ts", ".onnx", ".trt", ".engine", ".png", ".jpg", ".jpeg", ".gif", ".md", ".pdf")
 
 
 def check_supported(model: ModelFile) -> None:
@@ -29,9 +33,14 @@ def check_supported(model: ModelFile) -> None:
         raise ModelRefused(msg)
 
 
-def _wanted(path: str) -> bool:
+def _for_pieces(path: str) -> bool:
     suffixes = {"configs": CONFIG_SUFFIXES, "models": WEIGHT_SUFFIXES}.get(path.split("/", maxsplit=1)[0], ())
     return path.endswith(suffixes)
+
+
+def _for_own_code(path: str) -> bool:
+    """All that a bundle's own code may read: not its pictures, texts and compiled forms of the same weights."""
+    return path.split("/", maxsplit=1)[0] not in UNREAD_FOLDERS and not path.lower().endswith(UNREAD_SUFFIXES)
 
 
 def checked_copy(model: ModelFile, folder: Path) -> BundleCopy:
@@ -39,19 +48,27 @@ def checked_copy(model: ModelFile, folder: Path) -> BundleCopy:
 
     Raises
     ------
-    ModelChanged, ModelMissing
+    ModelChanged, ModelMissing, ModelRefused
         Nothing was kept.
     """
     try:
-        copy = copy_bundle(folder, _wanted)
+        copy = copy_bundle(folder, _for_own_code if model.trust == "code" else _for_pieces)
     except OSError as error:
         raise unreadable(model, error) from error
     try:
         check_digest(model, folder, copy.digest)
-    except ModelChanged:
+        _check_count(model, copy)
+    except (ModelChanged, ModelRefused):
         copy.close()
         raise
     return copy
+
+
+def _check_count(model: ModelFile, copy: BundleCopy) -> None:
+    if len(copy.memory) > MAX_FILES:
+        msg = (f"model {model.name}: its bundle has {len(copy.memory)} files to load; allowed are {MAX_FILES}. Take "
+               "out what it does not need, and pin the new digest")
+        raise ModelRefused(msg)
 
 
 def unreadable(model: ModelFile, error: OSError) -> ModelMissing:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dicomnode.domain.model import Runtime
-from dicomnode.domain.volume import Volume
 from dicomnode.infer.pool import Pool
-from dicomnode.infer.request import affine_ras_mm
 from tests.builders import affine_lps
+from tests.bundle_command import run_by_command, saved_zyx
 from tests.bundles import blobs, model_file, spleen_form, volume
 
 pytestmark = [
@@ -45,7 +40,7 @@ def test_labels_equal_those_of_the_bundle_command_voxel_for_voxel(form, tmp_path
     changes, affine = FORMS[form]
     folder = spleen_form(tmp_path / "bundle", **changes)
     image = volume(blobs((24, 56, 60), seed=3), affine)
-    expected = run_by_command(folder, image, tmp_path)
+    expected = saved_zyx(run_by_command(folder, [image], tmp_path))
     with Pool(tmp_path, device="cpu", threads=1) as pool:
         stock = pool.run(model_file(folder), {"image": image})
         fast = pool.run(model_file(folder, runtime=Runtime(fast_resample=True)), {"image": image})
@@ -53,20 +48,3 @@ def test_labels_equal_those_of_the_bundle_command_voxel_for_voxel(form, tmp_path
     assert int((stock.labels_zyx != expected).sum()) == 0
     assert fast.notes == ()
     assert (fast.labels_zyx != expected).mean() < 1e-4
-
-
-def run_by_command(folder: Path, image: Volume, work: Path) -> np.ndarray:
-    """Save the volume as NIfTI, run the bundle's own command on it, and read what it saved."""
-    import nibabel
-
-    data = work / "data"
-    data.mkdir()
-    nifti = nibabel.Nifti1Image(image.values_zyx.transpose(2, 1, 0), affine_ras_mm(image.stack.affine_lps_mm))
-    nibabel.save(nifti, data / "case.nii.gz")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(folder / "configs" / "inference.json"),
-         "--bundle_root", str(folder), "--dataset_dir", str(data), "--logging_file", "False"],
-        check=True, capture_output=True, env=environment, cwd=work)
-    saved = next((folder / "eval").rglob("*.nii.gz"))
-    return np.asarray(nibabel.load(saved).dataobj).transpose(2, 1, 0).astype(np.uint8)

@@ -106,13 +106,6 @@ def test_a_bundle_that_is_not_there_says_where_it_was_looked_for(pool, models):
         pool.run(replace(model_file(models / "small"), bundle="nowhere"), {"image": IMAGE})
 
 
-@pytest.mark.parametrize("change", [{"trust": "code"}, {"task": "detection"}])
-def test_what_this_version_cannot_run_is_refused_with_its_reason(pool, models, change):
-    model = replace(model_file(models / "small"), **change)
-    with pytest.raises(ModelRefused, match=next(iter(change))):
-        pool.verify(model)
-
-
 def test_a_bundle_that_asks_for_more_than_the_list_is_refused_and_nothing_of_it_runs(tmp_path):
     mark = tmp_path / "mark"
     folder = spleen_form(tmp_path / "hostile", extra={
