@@ -46,7 +46,7 @@ def drawn_masks(volume: Volume, found_zyx: Mask, truth_zyx: Mask) -> Drawn | Non
     cut = _cut(volume.stack, rows.start, rows.stop, columns.start, columns.stop)
     picture, size = _grey(volume, worst, cut)
     outlines = [_outline(mask[worst][cut], size) for mask in (truth_zyx, found_zyx)]
-    return _coloured(picture, outlines[0], outlines[1], worst)
+    return _coloured(volume.stack, picture, outlines[0], outlines[1], worst)
 
 
 def drawn_boxes(volume: Volume, found: Boxes, truth: Boxes) -> Drawn | None:
@@ -63,7 +63,7 @@ def drawn_boxes(volume: Volume, found: Boxes, truth: Boxes) -> Drawn | None:
     cut = _cut(volume.stack, *(int(edge) for edge in (chosen[1], chosen[4] + 1, chosen[2], chosen[5] + 1)))
     picture, size = _grey(volume, worst, cut)
     lines = [_outline(_filled(boxes, worst, (height, width))[cut], size) for boxes in (truth, found)]
-    return _coloured(picture, lines[0], lines[1], worst)
+    return _coloured(volume.stack, picture, lines[0], lines[1], worst)
 
 
 def _chosen(found: Boxes, truth: Boxes) -> NDArray[np.float64] | None:
@@ -115,7 +115,15 @@ def _outline(mask: Mask, size: tuple[int, int]) -> Mask:
     return np.asarray(large & ~ndimage.binary_erosion(large, iterations=2, border_value=1))
 
 
-def _coloured(picture: NDArray[np.uint8], truth: Mask, found: Mask, place: int) -> Drawn:
+def _coloured(stack: SliceStack, picture: NDArray[np.uint8], truth: Mask, found: Mask, place: int) -> Drawn:
     rgb = np.repeat(picture[..., None], 3, axis=2)
     rgb[truth], rgb[found], rgb[truth & found] = TRUTH_RGB, FOUND_RGB, BOTH_RGB
-    return Drawn(rgb_yx=rgb, slice_number=place + 1)
+    return Drawn(rgb_yx=as_read(rgb, stack), slice_number=place + 1)
+
+
+def as_read(rgb_yx: NDArray[np.uint8], stack: SliceStack) -> NDArray[np.uint8]:
+    """Turn a slice as readers hang it: the patient's left on the right, the front or the head above."""
+    right, down = stack.planes[0].row_lps, stack.planes[0].column_lps
+    mirrored = right[np.abs(right).argmax()] < 0
+    turned = (down[2] > 0) if np.abs(down).argmax() == 2 else (down[np.abs(down).argmax()] < 0)  # noqa: PLR2004 - z
+    return np.ascontiguousarray(rgb_yx[::-1 if turned else 1, ::-1 if mirrored else 1])
