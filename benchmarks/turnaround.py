@@ -1,7 +1,7 @@
 """Turnaround: what the node adds between the last C-STORE response and the acknowledged SEG and SR.
 
     python benchmarks/turnaround.py [--slices 300] [--size 512] [--repeat 3]
-    python benchmarks/turnaround.py --queue 5      # studies in a queue, with and without reading ahead
+    python benchmarks/turnaround.py --queue 5      # studies in a queue: reading ahead, two workers
 
 Synthetic chests go through a real node (receiver, keeper, worker, sender as processes, SQLite) to a PACS
 on loopback. From the wall time between the last response and the last acknowledged object, the quiet period and the
@@ -30,6 +30,7 @@ from dicomnode.errors import DeliveryError
 from dicomnode.phantom.chest import chest_ct
 
 PATIENCE_S = 600.0
+QUEUE_SETTINGS = ("read_ahead_mb = 0", "read_ahead_mb = 1024", "read_ahead_mb = 1024, processes = 2")
 STAGES = ("load", "read", "transfer", "preprocess", "inference", "postprocess", "measure", "encode")
 
 
@@ -73,38 +74,40 @@ def _run(folder: Path, studies: list[list[Path]]) -> None:
 
 
 def _compare_queues(folder: Path, studies: list[list[Path]], repeat: int) -> None:
-    """Let all studies wait for a stopped worker, then measure from its start to its last result."""
-    rows: dict[int, list[dict[str, float]]] = {0: [], 1024: []}
+    """Let all studies wait for stopped workers, then measure from their start to the last result."""
+    rows: dict[str, list[dict[str, float]]] = {settings: [] for settings in QUEUE_SETTINGS}
     for number in range(repeat):
-        for read_ahead_mb in rows if number % 2 == 0 else reversed(rows):
-            place = folder / f"queue{number}-{read_ahead_mb}"
+        for turn, settings in enumerate(rows if number % 2 == 0 else reversed(rows)):
+            place = folder / f"queue{number}-{turn}"
             with ReceivingPacs(place / "pacs") as pacs:
                 to = Destination(name="pacs", ae_title=pacs.ae_title, host="127.0.0.1", port=pacs.port)
                 waiting = TourNode(place / "node", (to,))
                 with waiting.config_path.open("a", encoding="utf-8") as config:
-                    config.write(f"\n[worker]\nread_ahead_mb = {read_ahead_mb}\n")
+                    config.write("\n[worker]\n" + settings.replace(", ", "\n") + "\n")
                 with waiting as node:
-                    rows[read_ahead_mb].append(_queued(node, studies))
+                    rows[settings].append(_queued(node, studies, 2 if "processes" in settings else 1))
     print(f"\n| {len(studies)} queued studies, median of {repeat} | seconds to the last result | of them waiting for "
           "reading | read ahead |\n|---|---|---|---|")
-    for read_ahead_mb, several in rows.items():
+    for settings, several in rows.items():
         middle = {key: statistics.median(row[key] for row in several) for key in several[0]}
-        print(f"| read_ahead_mb = {read_ahead_mb} | {middle['wall']:.2f} | {middle['read']:.2f} "
-              f"| {middle['ahead']:.0f} of {len(studies)} |")
+        print(f"| {settings} | {middle['wall']:.2f} | {middle['read']:.2f} | {middle['ahead']:.0f} of {len(studies)} |")
 
 
-def _queued(node: TourNode, studies: list[list[Path]]) -> dict[str, float]:
+def _queued(node: TourNode, studies: list[list[Path]], workers: int) -> dict[str, float]:
     us = Peer(name="node", ae_title="DICOMNODE", host="127.0.0.1", port=node.port)
     _ready(us)
-    _await(node, "model_loaded")
-    (pid,) = (int(path.name.split(".")[1]) for path in (node.folder / "data" / "run").glob("worker.*.alive"))
-    os.kill(pid, signal.SIGSTOP)
+    for _ in range(workers):
+        _await(node, "model_loaded")
+    pids = [int(path.name.split(".")[1]) for path in (node.folder / "data" / "run").glob("worker.*.alive")]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
     for paths in studies:
         send_files(node_ae_title="SCANNER", peer=us, paths=paths, timeout_s=60, progress=None)
     for _ in studies:
         _await(node, "study_matched")
     began_s = time.monotonic()
-    os.kill(pid, signal.SIGCONT)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
     done, ahead, read_s = 0, 0, 0.0
     for event in _events(node):
         ahead += event.get("event") == "job_read_ahead"

@@ -6,11 +6,11 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from monai.data.utils import dense_patch_slices
-from monai.inferers.inferer import Inferer, SlidingWindowInferer
+from monai.inferers.inferer import Inferer, SliceInferer, SlidingWindowInferer
 from monai.inferers.utils import _get_scan_interval
 
 from dicomnode.errors import GpuOutOfMemory
@@ -82,7 +82,9 @@ def _ladder(bundle: Bundle, image: torch.Tensor, window_batch: int | None, roi: 
     device = bundle.device
     try:
         yield _first(bundle, image, window_batch, roi, precision)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
         _free(device)
     yield Attempt(note="memory ran out: one window at a time", window_batch=1)
     if device.type != "cpu":
@@ -95,11 +97,12 @@ def _first(bundle: Bundle, image: torch.Tensor, window_batch: int | None, roi: t
     """The first rung: as the bundle or the model file says, or less where the GPU has less free than that takes."""
     inferer, device = bundle.inferer, bundle.device
     sizes = roi or getattr(inferer, "roi_size", None)
-    if device.type != "cuda" or not isinstance(inferer, SlidingWindowInferer) or not isinstance(sizes, list | tuple):
+    if device.type != "cuda" or not _lays_windows(inferer) or not isinstance(sizes, list | tuple):
         return Attempt(note="", window_batch=window_batch)
     window = [want if want and want > 0 else size for want, size in zip(sizes, image.shape[2:], strict=True)]
-    with _numbers(bundle.network, precision, device, image.ndim):
-        taken = seen(bundle.network, (1, image.shape[1], *window), device)
+    network = bundle.network.to(device)
+    with _numbers(network, precision, device, image.ndim):
+        taken = seen(network, (1, image.shape[1], *window), device)
     padded = (*image.shape[:2], *map(max, image.shape[2:], window))
     chosen = fit(taken, free_bytes=free_bytes(device), image_shape=padded,
                  wanted=window_batch or inferer.sw_batch_size)
@@ -116,7 +119,8 @@ def _attempt(bundle: Bundle, image: torch.Tensor, attempt: Attempt, precision: P
         stack.enter_context(_numbers(network, precision, device, image.ndim))
         counter = _Counter(expected, progress, widen=precision.bfloat16)
         stack.callback(network.register_forward_hook(counter).remove)
-        output: torch.Tensor = bundle.inferer(inputs=image.to(device), network=network)
+        source = image.cpu() if attempt.stitch_on_cpu and _lays_windows(bundle.inferer) else image.to(device)
+        output: torch.Tensor = bundle.inferer(inputs=source, network=network)
     return output
 
 
@@ -203,10 +207,15 @@ def clamped_roi(inferer: Inferer, image_size: tuple[int, ...], divisor: int) -> 
 
 def window_shape(inferer: Inferer, channels: int, window_batch: int | None) -> tuple[int, ...] | None:
     """Return the shape of what the network is given, (batch, channel, …); None where the image decides it."""
-    if not isinstance(inferer, SlidingWindowInferer) or not isinstance(inferer.roi_size, list | tuple) \
+    if not _lays_windows(inferer) or not isinstance(inferer.roi_size, list | tuple) \
             or any(want is None or want <= 0 for want in inferer.roi_size):
         return None
     return (window_batch or inferer.sw_batch_size, channels, *map(int, inferer.roi_size))
+
+
+def _lays_windows(inferer: Inferer) -> TypeGuard[SlidingWindowInferer]:
+    """Whether the inferer gives the network windows with as many axes as the image: slice by slice it does not."""
+    return isinstance(inferer, SlidingWindowInferer) and not isinstance(inferer, SliceInferer)
 
 
 def _free(device: torch.device) -> None:

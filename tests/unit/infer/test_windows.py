@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from monai.inferers import SimpleInferer, SlidingWindowInferer
+from monai.inferers import SimpleInferer, SliceInferer, SlidingWindowInferer
 from monai.transforms import Compose
 
 from dicomnode.errors import GpuOutOfMemory
 from dicomnode.infer.bundle import Bundle
-from dicomnode.infer.windows import Precision, clamped_roi, expected_windows, infer
+from dicomnode.infer.windows import Precision, clamped_roi, expected_windows, infer, window_shape
 
 FLOAT32, BFLOAT16 = Precision(bfloat16=False), Precision(bfloat16=True)
 
@@ -97,6 +97,16 @@ def test_an_inferer_without_windows_counts_as_one():
 def test_the_window_shrinks_to_the_image_in_steps_that_the_network_divides(image, roi):
     expected = None if roi == (16, 16, 16) else roi
     assert clamped_roi(windows(), image, 8) == expected
+
+
+@pytest.mark.parametrize(("inferer", "shape"), [
+    (windows(batch=4), (4, 2, 16, 16, 16)),
+    (SlidingWindowInferer(roi_size=(16, -1, 16)), None),
+    (SliceInferer(roi_size=(16, 16), spatial_dim=2), None),
+    (SimpleInferer(), None),
+])
+def test_what_the_network_will_be_given_is_known_ahead_only_for_windows_of_fixed_size(inferer, shape):
+    assert window_shape(inferer, 2, None) == shape
 
 
 def test_precision_is_what_the_model_file_says():
