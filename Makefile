@@ -30,7 +30,7 @@ models-brain: $(VENV)/.installed-dev
 	$(call make_model,demo_brain,phantom_brain_mr_segmentation,brain,--cases 90 --validation 8 --test 16)
 
 models-chest: $(VENV)/.installed-dev
-	$(call make_model,demo_chest,phantom_chest_ct_segmentation,chest,--cases 110 --validation 4 --test 12)
+	$(call make_model,demo_chest,phantom_chest_ct_segmentation,chest,--cases 80 --validation 3 --test 10)
 
 # Of recipe, bundle, kind of phantom, and how many of them.
 define make_model
