@@ -98,36 +98,45 @@ def scan_hits(
     return ScanHits(found=found, false=sure[~within.any(axis=1) & ~aside.any(axis=1)])
 
 
-def froc(scans: Sequence[ScanHits], *, weights: ArrayLike | None = None) -> Froc:
-    """Return the curve over scans.
-
-    Parameters
-    ----------
-    weights : (scans,) how often each scan counts: the draws of a bootstrap; once where None.
-    """
-    often = np.ones(len(scans)) if weights is None else np.asarray(weights, np.float64)
-    hits = np.concatenate([scan.found for scan in scans]) if scans else np.empty(0)
-    hit_weights = np.repeat(often, [scan.found.size for scan in scans])
-    seen = hits > -np.inf
-    false = np.concatenate([scan.false for scan in scans]) if scans else np.empty(0)
-    false_weights = np.repeat(often, [scan.false.size for scan in scans])
-    scores = np.concatenate([hits[seen], false])
-    true_steps = np.concatenate([hit_weights[seen], np.zeros(false.size)])
-    false_steps = np.concatenate([np.zeros(int(seen.sum())), false_weights])
-    order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # equal scores share one threshold
-    findings, count = float(hit_weights.sum()), float(often.sum())
-    return Froc(
-        false_per_scan=_curve(false_steps[order], last) / max(count, 1.0),
-        sensitivity=_curve(true_steps[order], last) / max(findings, 1.0),
-        score=np.concatenate([[np.inf], scores[order][last]]),
-        findings=findings,
-        scans=count,
-    )
+def froc(scans: Sequence[ScanHits]) -> Froc:
+    """Return the curve over scans."""
+    return SortedHits(scans).curve()
 
 
-def _curve(steps: Floats, last: NDArray[np.intp]) -> Floats:
-    return np.concatenate([[0.0], np.cumsum(steps)[last]])
+class SortedHits:
+    """The hits of all scans sorted by score once, so that each draw of a bootstrap only counts."""
+
+    def __init__(self, scans: Sequence[ScanHits]) -> None:
+        scores = np.concatenate([np.empty(0), *(np.concatenate([scan.found, scan.false]) for scan in scans)])
+        real = np.concatenate([np.empty(0, bool), *(_real(scan) for scan in scans)])
+        scan = np.repeat(np.arange(len(scans)), [scan.found.size + scan.false.size for scan in scans])
+        seen = scores > -np.inf
+        order = np.argsort(-scores[seen], kind="stable")
+        self._scores, self._real, self._scan = scores[seen][order], real[seen][order], scan[seen][order]
+        self._last = np.flatnonzero(np.diff(self._scores, append=-np.inf))  # equal scores share one threshold
+        self._findings = np.array([scan.found.size for scan in scans], np.float64)
+
+    def curve(self, weights: ArrayLike | None = None) -> Froc:
+        """Return the curve.
+
+        Parameters
+        ----------
+        weights : (scans,) how often each scan counts: a draw of a bootstrap; once where None.
+        """
+        often = np.ones(self._findings.size) if weights is None else np.asarray(weights, np.float64)
+        findings, scans, weight = float(often @ self._findings), float(often.sum()), often[self._scan]
+        return Froc(
+            false_per_scan=self._points(weight * ~self._real) / max(scans, 1.0),
+            sensitivity=self._points(weight * self._real) / max(findings, 1.0),
+            score=np.concatenate([[np.inf], self._scores[self._last]]),
+            findings=findings, scans=scans)
+
+    def _points(self, steps: Floats) -> Floats:
+        return np.concatenate([[0.0], np.cumsum(steps)[self._last]])
+
+
+def _real(scan: ScanHits) -> NDArray[np.bool_]:
+    return np.arange(scan.found.size + scan.false.size) < scan.found.size
 
 
 def _points(values: ArrayLike) -> Floats:

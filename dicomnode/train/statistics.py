@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dicomnode.train.bootstrap import DRAWS, FEWEST_CASES, Estimate, draws, estimate
 from dicomnode.train.case_scores import CaseScores, LesionScores
-from dicomnode.train.froc import FALSE_MARKS_PER_SCAN, ScanHits, froc
+from dicomnode.train.froc import FALSE_MARKS_PER_SCAN, ScanHits, SortedHits
 from dicomnode.train.overlap import Counts
 from dicomnode.train.precision import Ranked, ScanBoxes
 from dicomnode.train.ranking import roc_auc
@@ -119,9 +119,11 @@ FROC_METRICS: Final = ("cpm", *(f"sensitivity_at_{count:g}" for count in FALSE_M
 
 def free_response(scans: Sequence[ScanHits]) -> Family:
     """Return the CPM and the sensitivities at 1/8 to 8 false marks per scan."""
+    hits = SortedHits(scans)
+
     def of(weights: Floats) -> Floats:
-        curves = (froc(scans, weights=row) for row in weights)
-        return np.array([[curve.cpm, *curve.sensitivities] for curve in curves], np.float64)
+        curves = (hits.curve(row) for row in weights)
+        return np.array([(np.mean(seven), *seven) for seven in (curve.sensitivities for curve in curves)], np.float64)
 
     return Family(metrics=FROC_METRICS, of=of, known=np.ones((len(scans), len(FROC_METRICS)), bool))
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from dicomnode.train.froc import FALSE_MARKS_PER_SCAN, ScanHits, froc, scan_hits
+from dicomnode.train.froc import FALSE_MARKS_PER_SCAN, ScanHits, SortedHits, froc, scan_hits
 from tests.shared import shared_data
 
 PUBLISHED = (0.692, 0.769, 0.824, 0.865, 0.893, 0.917, 0.933)
@@ -97,7 +97,7 @@ def test_equal_scores_share_one_threshold():
 
 def test_a_scan_drawn_twice_weighs_as_two():
     first, second = _scan([0.9], [0.8]), _scan([-np.inf], [0.3, 0.2])
-    drawn, weighed = froc([first, first, second]), froc([first, second], weights=[2, 1])
+    drawn, weighed = froc([first, first, second]), SortedHits([first, second]).curve([2, 1])
     assert weighed.sensitivities == pytest.approx(drawn.sensitivities)
     assert weighed.scans == drawn.scans == 3
 
