@@ -98,7 +98,6 @@ def test_the_boxes_of_a_scripted_retinanet_equal_those_that_the_command_saves(tm
     np.testing.assert_array_equal([box.label - 1 for box in found], saved["label"])
     np.testing.assert_allclose([box.score for box in found], saved["label_scores"], atol=1e-6)
     for box, expected in zip(found, np.asarray(saved["box"]), strict=True):
-        z0, y0, x0, z1, y1, x1 = box.box_zyx
-        ends = IMAGE.stack.to_lps_mm(np.array([[z0, y0, x0], [z1, y1, x1]]))
+        ends = np.array([IMAGE.stack.to_lps_mm(box.box_zyx[:3]), IMAGE.stack.to_lps_mm(box.box_zyx[3:])])
         np.testing.assert_allclose(ends.mean(axis=0), expected[:3], atol=BOX_TOLERANCE_MM)
         np.testing.assert_allclose(np.abs(ends[1] - ends[0]), expected[3:], atol=BOX_TOLERANCE_MM)
