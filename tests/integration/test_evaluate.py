@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from dicomnode.cli import cli
-from dicomnode.errors import DicomNodeError, ModelMissing
+from dicomnode.errors import DicomNodeError, ModelChanged, ModelMissing, UnusableDataset
 from dicomnode.train.dataset import DatasetLabel, DatasetWriter
 from tests.threshold_bundles import ABNORMAL, LUNG, NODULE, ORGAN, threshold_model
 
@@ -198,3 +198,23 @@ def test_where_no_case_can_be_scored_the_exit_code_is_65(data, models, tmp_path)
     (changed / "images" / "a-missed_ct.nii.gz").write_bytes(b"x")
     refusal = _refused(models[0], "--data", changed)
     assert (refusal.exit_code, "a-missed_ct.nii.gz" in str(refusal)) == (65, True)
+
+
+def test_a_model_that_gives_nothing_for_any_case_ends_with_the_reason(data, models, tmp_path):
+    slow = tmp_path / "slow.toml"
+    text = models[0].read_text(encoding="utf-8")
+    slow.write_text(text.replace("time_limit_s = 120.0", "time_limit_s = 0.05"), encoding="utf-8")
+    shutil.copytree(models[0].parent / "right_bundle", tmp_path / "right_bundle")
+    refusal = _refused(slow, "--data", data, "--cases", 2, "--out", tmp_path / "out")
+    assert (type(refusal), refusal.exit_code) == (UnusableDataset, 65)
+    assert "ModelTimeout" in str(refusal)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_bundle_is_not_run(data, models, tmp_path):
+    shutil.copytree(models[0].parent / "right_bundle", tmp_path / "right_bundle")
+    shutil.copy(models[0], tmp_path / "right.toml")
+    with (tmp_path / "right_bundle" / "docs" / "README.md").open("a", encoding="utf-8") as card:
+        card.write("one byte more")
+    refusal = _refused(tmp_path / "right.toml", "--data", data)
+    assert (type(refusal), refusal.exit_code) == (ModelChanged, 78)
