@@ -50,7 +50,7 @@ def _context(evaluation: Evaluation, gallery: Gallery) -> dict[str, Any]:
         "scored": min(len(scored(one.cases)) for one in models), "draws": DRAWS, "seed": evaluation.seed,
         "several": len(models) > 1, "version": __version__, "made_at": f"{evaluation.made_at:%Y-%m-%d %H:%M} UTC",
         "models": [_model(one, place) for place, one in enumerate(models)],
-        "notes": list(dict.fromkeys(f"{one.model.name}: {note}" for one in models for note in one.notes)),
+        "notes": [*dict.fromkeys(f"{one.model.name}: {note}" for one in models for note in one.notes), *_no_plots()],
         "failures": [f"{one.model.name}, case {row.case.id} is not scored: {row.failed}"
                      for one in models for row in one.cases if row.failed],
         "labels": [_label(evaluation, gallery, name) for name in (*whole, *names)],
@@ -60,6 +60,10 @@ def _context(evaluation: Evaluation, gallery: Gallery) -> dict[str, Any]:
         "glossary": [(term, meaning) for term, about, meaning in GLOSSARY
                      if any(metric.startswith(about) for metric in metrics)],
     }
+
+
+def _no_plots() -> list[str]:
+    return [] if plots.can_plot() else ["No plots: matplotlib is not installed (pip install 'dicomnode-monai[train]')"]
 
 
 def _model(scores: ModelScores, place: int) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from dicomnode.train.evaluate import ModelScores
 from dicomnode.train.evaluation import curves
@@ -186,7 +185,17 @@ def _interval(axes: Axes, place: int, value: float, low: float, high: float) -> 
     axes.plot([value], [place], "o", color=COLOURS[0], ms=5)
 
 
+def can_plot() -> bool:
+    """Whether matplotlib is there; without it the page has no plots."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def _svg(draw: Callable[[Axes], None], title: str, across: str, up: str, *, height: float = SIZE_INCHES[1]) -> str:
+    if not can_plot():
+        return ""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(SIZE_INCHES[0], height), layout="constrained")
     axes = figure.add_subplot()
     draw(axes)

@@ -73,3 +73,11 @@ def test_the_same_scores_give_the_same_document_and_page(evaluation):
     assert to_json(again) == to_json(first)
     assert page(again, Gallery(evaluation[1])) == page(first, Gallery(evaluation[1]))
     assert np.isfinite([score.estimate.value for score in first.scores[0] if score.key == "all"]).all()
+
+
+def test_without_matplotlib_the_page_has_no_plots_and_says_so(evaluation, monkeypatch):
+    assert "image/svg+xml" in page(evaluation[0], Gallery(evaluation[1]))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    text = page(evaluation[0], Gallery(evaluation[1]))
+    assert "image/svg+xml" not in text
+    assert "No plots: matplotlib is not installed" in text
