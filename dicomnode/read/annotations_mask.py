@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,8 @@ from typing import Final
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, HeaderTypeError, ImageDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from dicomnode.domain.dicom import Code
@@ -22,6 +25,11 @@ from dicomnode.read.onto import laid, place
 NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
 NRRD_SUFFIXES: Final = (".nrrd", ".nhdr")
 MASK_SUFFIXES: Final = (*NIFTI_SUFFIXES, *NRRD_SUFFIXES)
+NIFTI_ERRORS: Final = (
+    ImageFileError, HeaderDataError, HeaderTypeError, ImageDataError, WrapStructError, OSError, EOFError, zlib.error,
+    ValueError, TypeError, ArithmeticError, MemoryError,
+)
+"""Everything nibabel raises on damaged bytes; found on malformed files, not guessed."""
 RAS_TO_LPS: Final = np.diag((-1.0, -1.0, 1.0, 1.0))
 LARGEST_VALUE: Final = 65535
 SPACE_AXES: Final = 3
@@ -56,7 +64,7 @@ def _nifti(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
     try:
         image = nibabel.Nifti1Image.from_filename(path)
         values = np.asanyarray(image.dataobj)
-    except (ImageFileError, OSError, ValueError, EOFError) as error:
+    except NIFTI_ERRORS as error:
         raise UnusableAnnotation(f"no readable NIfTI file ({type(error).__name__})") from error
     if not (int(image.header["sform_code"]) or int(image.header["qform_code"])):
         raise UnusableAnnotation("NIfTI without sform and qform: it does not say where it lies in the patient")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from pydicom import Dataset, config
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from dicomnode.errors import CannotUnderstand, SpoolUnavailable
@@ -30,8 +30,8 @@ FIRST_READ_BYTES: Final = 1 << 15
 """Nearly every header ends within this."""
 FILE_META_GROUP: Final = 0x0002
 PARSE_ERRORS: Final = (
-    EOFError, InvalidDicomError, struct.error, zlib.error, ValueError, LookupError, TypeError, AttributeError,
-    ArithmeticError, NotImplementedError, RecursionError, MemoryError,
+    EOFError, InvalidDicomError, BytesLengthException, struct.error, zlib.error, ValueError, LookupError, TypeError,
+    AttributeError, ArithmeticError, NotImplementedError, RecursionError, MemoryError,
 )
 """Everything pydicom raises on damaged bytes; found on malformed files, not guessed."""
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 
 from dicomnode.errors import UnusableDataset
+from dicomnode.read.annotations_mask import NIFTI_ERRORS
 from dicomnode.train.case_json import case_from_json, digest_of, file_digest, labels_from_json
 from dicomnode.train.cases import FORMAT, SPLITS, TASKS, Case, Dataset, DatasetLabel, LeftOut, no_boxes
 from dicomnode.train.dataset_writer import DatasetWriter
@@ -129,7 +129,7 @@ def _misplaced(dataset: Dataset) -> list[str]:
         for path in _files(case):
             try:
                 image = nibabel.Nifti1Image.from_filename(path)
-            except (ImageFileError, OSError, ValueError, EOFError) as error:
+            except NIFTI_ERRORS as error:
                 problems.append(f"{path.relative_to(dataset.root)}: no readable NIfTI file: {type(error).__name__}")
                 continue
             grids.append((path, image.shape, image.affine))

@@ -91,7 +91,7 @@ def gather(wishes: Wishes, tell: Callable[[str], None] = lambda _text: None) -> 
         raise UnusableDataset(f"{wishes.source}: no CT or MR image series in it ({found.other_files} other files, "
                               f"{len(found.left_out)} damaged)")
     tell(f"{len(found.series)} series, {len(found.annotations)} annotation objects, {len(found.masks)} masks, "
-         f"{len(found.tables) + len(found.class_tables)} tables")
+         f"{len(found.tables) + len(found.class_tables)} tables, {found.other_files} other files")
     return _Gathering(wishes, found).run(tell)
 
 
@@ -139,12 +139,14 @@ class _Gathering:
         except UnusableInput as error:
             self._leave_out(uid, error.reason)
             return
-        for mark, why in truth.refused:
-            self._leave_out(mark.path, why)
+        if truth.refused:
+            for mark, why in truth.refused:
+                self._leave_out(mark.path, why)
+            self._leave_out(uid, "one of its annotations cannot be used: what it marks would be learned as background")
+            return
         empty = truth.label_zyx is not None and not truth.label_zyx.any()
         if not self._wishes.unmarked and (empty or (self._wishes.task == "detection" and not truth.boxes)):
-            if not truth.refused:
-                self._leave_out(uid, "nothing that was asked for is marked on it (--unmarked takes it all the same)")
+            self._leave_out(uid, "nothing that was asked for is marked on it (--unmarked takes it all the same)")
             return
         self._used.update(channels.series_uids)
         self._write(uid, channels, truth, klass)

@@ -55,10 +55,12 @@ class Found:
 def walk(source: Path, tell: Callable[[str], None]) -> Found:
     """Index everything below ``source``, in the order of its names; nothing is decoded.
 
-    Annotations whose file cannot be read are listed with the reason; files that are neither are counted.
+    Annotations whose file cannot be read are listed with the reason; files that are neither are counted. Data sets that
+    were made before are passed over.
     """
     found, images = Found(), dict[str, InstanceRecord]()
-    files = sorted(path for path in source.rglob("*") if path.is_file())
+    made = {path.parent for path in source.rglob("dataset.json")}
+    files = sorted(path for path in source.rglob("*") if path.is_file() and not made & set(path.parents))
     for number, path in enumerate(files, start=1):
         if number % 500 == 0:
             tell(f"{number} of {len(files)} files looked at")

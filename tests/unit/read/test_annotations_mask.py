@@ -88,6 +88,16 @@ def test_a_nifti_file_without_a_place_is_refused(tmp_path):
         found_in(path)
 
 
+@pytest.mark.parametrize(("place", "byte"), [(40, 9), (70, 99), (344, 0), (110, 1)])
+def test_a_damaged_nifti_header_is_refused(tmp_path, place, byte):
+    path = nifti(tmp_path / "m.nii")
+    content = bytearray(path.read_bytes())
+    content[place] = byte
+    path.write_bytes(content)
+    with pytest.raises(UnusableAnnotation):
+        found_in(path)
+
+
 def test_a_file_that_is_no_nifti_is_refused(tmp_path):
     (tmp_path / "m.nii.gz").write_bytes(b"not gzip at all")
     with pytest.raises(UnusableAnnotation, match="no readable NIfTI"):

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
+from dicomnode.domain.model import InputRole
 from dicomnode.encode.sr import encode_reports
 from dicomnode.errors import UnusableAnnotation
 from dicomnode.read.annotations_sr import boxes_of_sr
+from dicomnode.read.marks import boxes_of
+from dicomnode.read.series import load
 from tests.builders import ct_series, dataset, uid_of
 from tests.findings import block, findings, parsed, stack_of, stamp
+from tests.shared import shared_data
 
 SHAPE = (6, 34, 37)
 SERIES = ct_series(np.zeros(SHAPE, np.int16))
@@ -125,3 +129,13 @@ def test_a_finding_on_another_series_is_not_this_ones():
 
 def test_a_group_without_coordinates_is_no_finding():
     assert list(boxes_of_sr(report(measured(5)), STACK)) == []
+
+
+def test_reports_of_highdicom_are_read():
+    folder = shared_data("dicom_seg_sr_by_others") / "highdicom" / "data" / "test_files"
+    stack = load([folder / "ct_image.dcm"], InputRole(role="ct", modality="")).volume.stack
+    (box,) = boxes_of(folder / "sr_document.dcm", "SR", stack)
+    assert box.type.meaning == "Spinal cord"
+    assert np.allclose(box.size_lps_mm, (14.552296, 14.552296, 5.0))
+    with pytest.raises(UnusableAnnotation, match="how large"):
+        boxes_of(folder / "sr_document_with_multiple_groups.dcm", "SR", stack)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from pydicom.uid import RTStructureSetStorage
 
+from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import InputRole, ModelFile
 from dicomnode.encode.seg import encode_seg
 from dicomnode.encode.sr import encode_reports
@@ -19,7 +21,7 @@ from dicomnode.train.gather import Gathered, Wishes, gather
 from dicomnode.train.gather_channels import Channel
 from dicomnode.train.gather_labels import LabelRule
 from tests.builders import affine_lps, ct_series, dataset, mr_series, uid_of, write_file, write_series
-from tests.findings import HEART, LUNG, NODULE, block, findings, stack_of, stamp
+from tests.findings import HEART, LEFT_KIDNEY, LUNG, NODULE, block, findings, stack_of, stamp
 
 SHAPE = (6, 16, 20)
 TO_RAS = np.diag((-1.0, -1.0, 1.0, 1.0))
@@ -302,6 +304,35 @@ def test_everything_that_is_left_out_says_why(tmp_path):
                  "moved/mask.nii.gz: UnusableAnnotation: its grid is not", "broken.dcm: CannotUnderstand"):
         assert what in told
     assert len(gathered.dataset.left_out) == len(gathered.left_out)
+
+
+def test_a_case_with_half_its_truth_is_left_out(tmp_path):
+    with_results(tmp_path / "src", "whole")
+    with_results(tmp_path / "src", "half")
+    (tmp_path / "src" / "half" / "more.nii.gz").write_bytes(b"nothing")
+    gathered = built(tmp_path)
+    assert len(list(gathered.dataset.cases)) == 1
+    assert "would be learned as background" in reasons(gathered)
+
+
+def test_a_data_set_that_lies_in_the_source_is_no_source(tmp_path):
+    with_mask(tmp_path / "src", "a", organs())
+    digests = [built(tmp_path, out=tmp_path / "src" / out).dataset.digest for out in ("one", "two")]
+    assert digests[0] == digests[1]
+
+
+def test_sides_are_told_apart_by_their_modifier(tmp_path):
+    series = a_series("a")
+    write_series(tmp_path / "src" / "a" / "ct", series)
+    kidneys = np.zeros(SHAPE, np.uint8)
+    kidneys[2:4, 3:6, 3:6], kidneys[2:4, 3:6, 12:16] = 4, 5
+    right = replace(LEFT_KIDNEY, value=5, name="Right kidney",
+                    modifier=Code(value="24028007", scheme="SCT", meaning="Right"))
+    made = findings(stack_of(series), kidneys, labels=(LEFT_KIDNEY, right))
+    (tmp_path / "src" / "a" / "seg.dcm").write_bytes(encode_seg(made, series, stamp()).payload)
+    asked = (replace(right, value=1, name="Ren dexter"), replace(LEFT_KIDNEY, value=2, name="Ren sinister"))
+    (case,) = built(tmp_path, model=a_model(InputRole(role="ct"), labels=asked)).dataset.training
+    assert np.array_equal(stored(case.label), np.array([0, 0, 0, 0, 2, 1])[kidneys])
 
 
 def test_series_without_marks_are_taken_where_wanted(tmp_path):
