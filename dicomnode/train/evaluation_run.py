@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dicomnode.domain.node import NodeConfig
-from dicomnode.errors import UnusableDataset
+from dicomnode.errors import ConfigError, UnusableDataset
 from dicomnode.infer.pool import Pool
 from dicomnode.train.case_scores import CaseScores
 from dicomnode.train.cases import Case, Dataset
@@ -44,6 +44,7 @@ def run_evaluation(
     cases = _cases(dataset, split, most)
     for model, _ in found:
         fit_to_score(model, dataset)
+    folder = _folder(out or Path(f"{found[0][0].name}-evaluation"))
     gallery = Gallery(dataset)
     scores: list[ModelScores] = []
     for model, models_dir in found:
@@ -52,11 +53,18 @@ def run_evaluation(
                 model, pool, dataset, cases, watch=gallery.watch(model),
                 progress=lambda done, total, row, name=model.name: progress(name, done, total, row)))  # type: ignore[misc]  # bound now
     evaluation = evaluation_of(dataset, split, scores, seed=seed, now=datetime.now(UTC))
-    folder = out or Path(f"{found[0][0].name}-evaluation")
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(to_json(evaluation), encoding="utf-8")
     (folder / "index.html").write_text(page(evaluation, gallery), encoding="utf-8")
     return folder, evaluation
+
+
+def _folder(folder: Path) -> Path:
+    """Make the folder before the models run: hours later is late to learn that nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {folder}: cannot be made: {error.strerror}; name a folder that can") from error
+    return folder
 
 
 def _cases(dataset: Dataset, split: str, most: int | None) -> tuple[Case, ...]:

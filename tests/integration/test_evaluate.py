@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from dicomnode.cli import cli
-from dicomnode.errors import DicomNodeError, ModelChanged, ModelMissing, UnusableDataset
+from dicomnode.errors import ConfigError, DicomNodeError, ModelChanged, ModelMissing, UnusableDataset
 from dicomnode.train.dataset import DatasetLabel, DatasetWriter
 from tests.threshold_bundles import ABNORMAL, LUNG, NODULE, ORGAN, threshold_model
 
@@ -208,7 +208,14 @@ def test_a_model_that_gives_nothing_for_any_case_ends_with_the_reason(data, mode
     refusal = _refused(slow, "--data", data, "--cases", 2, "--out", tmp_path / "out")
     assert (type(refusal), refusal.exit_code) == (UnusableDataset, 65)
     assert "ModelTimeout" in str(refusal)
-    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_the_model_runs(data, models, tmp_path):
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    refusal = _refused(models[0], "--data", data, "--out", tmp_path / "file" / "out")
+    assert isinstance(refusal, ConfigError)
+    assert "cannot be made: Not a directory" in str(refusal)
 
 
 def test_a_changed_bundle_is_not_run(data, models, tmp_path):

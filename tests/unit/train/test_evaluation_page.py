@@ -77,7 +77,7 @@ def test_the_same_scores_give_the_same_document_and_page(evaluation):
 
 def test_without_matplotlib_the_page_has_no_plots_and_says_so(evaluation, monkeypatch):
     assert "image/svg+xml" in page(evaluation[0], Gallery(evaluation[1]))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     text = page(evaluation[0], Gallery(evaluation[1]))
     assert "image/svg+xml" not in text
     assert "No plots: matplotlib is not installed" in text
