@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dicomnode.domain.dicom import Code
-from dicomnode.domain.model import ClassificationSettings, ClassLabel, InputRole, ModelFile, Runtime
+from dicomnode.domain.model import InputRole, ModelFile, Runtime
+from dicomnode.domain.settings import ClassificationSettings, ClassLabel
 from dicomnode.infer.digest import bundle_digest
 from tests.bundles import save_weights
 

@@ -86,7 +86,9 @@ def _fetched(found: hubs.Found, origin: Origin, folder: Path) -> Path:
 def _large_files(folder: Path, origin: Origin) -> None:
     """Fetch the files that the bundle keeps elsewhere and does not hold yet, by the hash that it gives."""
     listing = next((folder / name for name in LARGE_FILES if (folder / name).is_file()), None)
-    for entry in _listed(listing) if listing else ():
+    if listing is None:
+        return
+    for entry in _listed(listing):
         path = folder / hubs.inside(entry.get("path"), str(listing))
         if path.exists():
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +57,10 @@ def describe(model: ModelFile, bundle: Path) -> dict[str, Any]:
                     for one in model.classes],
         "limits": {**{key: list(values) for key, values in model.limits.when.items()},
                    "age_years": str(model.limits.age_years)},
-        "runtime": {"precision": model.runtime.precision, "fast_resample": model.runtime.fast_resample,
-                    "clamp_roi": model.runtime.clamp_roi, "time_limit_s": model.runtime.time_limit_s,
-                    "memory_limit_mb": model.runtime.memory_limit_mb},
-        "self_test": None if model.self_test is None else {
-            "phantom": model.self_test.phantom, "seed": model.self_test.seed,
-            "dice_at_least": dict(model.self_test.dice_at_least),
-            "found_at_least": dict(model.self_test.found_at_least)},
+        "overlapping": model.overlapping, "runtime": asdict(model.runtime),
+        "self_test": None if model.self_test is None else asdict(model.self_test),
+        "detection": asdict(model.detection) if model.task == "detection" else None,
+        "classification": asdict(model.classification) if model.task == "classification" else None,
         "card": card(bundle),
     }
 
@@ -81,6 +79,7 @@ def lines(model: ModelFile, bundle: Path) -> Iterator[str]:
     for one_class in model.classes:
         kind = "" if one_class.finding else ", says that nothing is there"
         yield f"class {one_class.value} {one_class.name}: {one_class.code}{_said(one_class.code, model)}{kind}"
+    yield from _thresholds(model)
     yield from _bounds(model)
     text = card(bundle)
     if text:
@@ -101,13 +100,30 @@ def card(bundle: Path) -> str:
     return plain if len(plain) <= CARD_CHARS else f"{plain[:CARD_CHARS]} …"
 
 
+def _thresholds(model: ModelFile) -> Iterator[str]:
+    if model.overlapping:
+        yield "labels may share voxels"
+    if model.task == "detection":
+        yield f"reports boxes from a score of {model.detection.score_at_least:g} on, at most {model.detection.most}"
+    if model.task == "classification":
+        how = "one class holds" if model.classification.exclusive else "each class stands for itself"
+        yield f"reports a class from a probability of {model.classification.report_at_least:g} on; {how}"
+
+
 def _bounds(model: ModelFile) -> Iterator[str]:
     for keyword, allowed in model.limits.when.items():
         yield f"only {keyword} {' or '.join(allowed)}"
     yield f"only patients of {model.limits.age_years} years"
     runtime = model.runtime
-    yield (f"runs in {runtime.precision}, at most {runtime.time_limit_s:g} s and {runtime.memory_limit_mb} MB"
-           f"{', fast resampling' if runtime.fast_resample else ''}{', window clamped' if runtime.clamp_roi else ''}")
+    fast = [name for name in ("fast_resample", "clamp_roi", "crop_to_body") if getattr(runtime, name)]
+    yield (f"runs on {runtime.backend} in {runtime.precision}, at most {runtime.time_limit_s:g} s and "
+           f"{runtime.memory_limit_mb} MB{''.join(f', {name}' for name in fast)}")
+    for name, seen in runtime.validated.items():
+        yield f"validated {name}: Dice lost {seen.dice_lost:.4f} on {seen.cases} cases"
+    for key, value in runtime.overrides.items():
+        yield f"override {key} = {value}"
+    for key in runtime.remove:
+        yield f"removed {key}"
     if model.self_test:
         floors = [f"Dice {dict(model.self_test.dice_at_least)}"] if model.self_test.dice_at_least else []
         floors += [f"found {dict(model.self_test.found_at_least)}"] if model.self_test.found_at_least else []

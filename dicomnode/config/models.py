@@ -24,8 +24,6 @@ from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import (
     MOST_OVERLAPPING,
     UNCONFIRMED_SCHEME,
-    ClassificationSettings,
-    ClassLabel,
     InputRole,
     Label,
     Limits,
@@ -38,7 +36,7 @@ from dicomnode.domain.model import (
     Validated,
 )
 from dicomnode.domain.node import NodeConfig
-from dicomnode.domain.settings import DetectionSettings
+from dicomnode.domain.settings import ClassificationSettings, ClassLabel, DetectionSettings
 from dicomnode.errors import ConfigError, ModelMissing
 
 PLAIN_KEYS = ("name", "task", "bundle", "digest", "intended_use", "version", "trust", "overlapping", "confirmed",

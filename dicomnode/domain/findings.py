@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomnode.domain.dicom import Code, InstanceRef, uid
-from dicomnode.domain.model import ClassLabel, Label
+from dicomnode.domain.model import Label
+from dicomnode.domain.settings import ClassLabel
 from dicomnode.domain.volume import SliceStack
 
 Mask = NDArray[np.uint8] | NDArray[np.uint16]

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+from dicomnode.domain.dicom import Code
+
+ACTIVATIONS: Final = ("bundle", "softmax", "sigmoid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,4 +31,46 @@ class DetectionSettings:
                 raise ValueError(msg)
         if self.most < 1:
             msg = f"most = {self.most}: allowed are values above 0"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassLabel:
+    """One class of a classification model, in DICOM terms; ``value`` is its channel in the output, from 0.
+
+    ``finding = false``: the class says that nothing is there, such as 'No fracture'.
+    """
+
+    value: int
+    name: str
+    code: Code
+    finding: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what is no channel."""
+        if self.value < 0:
+            msg = f"class value = {self.value}: allowed are the channels of the output, from 0"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassificationSettings:
+    """How probabilities become what a report says.
+
+    ``report_at_least``: a class is reported as present from this probability on.
+    ``exclusive``: exactly one class holds, the most probable one; false: each class stands for itself.
+    ``activation``: ``bundle``, or ``softmax`` or ``sigmoid`` where the bundle gives scores without one.
+    """
+
+    report_at_least: float = 0.5
+    exclusive: bool = True
+    activation: str = "bundle"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown activation and a probability outside 0 to 1."""
+        if self.activation not in ACTIVATIONS:
+            msg = f"activation = {self.activation!r}: allowed are {', '.join(ACTIVATIONS)}"
+            raise ValueError(msg)
+        if not 0 <= self.report_at_least <= 1:
+            msg = f"report_at_least = {self.report_at_least}: allowed are values of 0 to 1"
             raise ValueError(msg)

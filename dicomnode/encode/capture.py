@@ -9,10 +9,10 @@ from highdicom.sc import SCImage
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicomnode.domain.findings import Detection, EncodedObject, ModelFindings, Organ, listed
+from dicomnode.domain.findings import Classification, Detection, EncodedObject, ModelFindings, Organ, listed
 from dicomnode.domain.volume import Volume
 from dicomnode.encode import sources as images
-from dicomnode.encode.picture import MOST_TILES, Rgb, draw, tiles_of
+from dicomnode.encode.picture import MOST_TILES, TEXT_RGB, Rgb, draw, tiles_of
 from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, local_time
 
 CAPTURE_SLOT = 4
@@ -81,7 +81,8 @@ def _heading(findings: Sequence[ModelFindings], head: Dataset, stamp: Stamp) -> 
 
 def _lines(findings: Sequence[ModelFindings]) -> list[tuple[str, Rgb]]:
     lines = [*(_finding(found) for _, found in listed(findings)),
-             *(_organ(organ) for one in findings for organ in one.organs)]
+             *(_organ(organ) for one in findings for organ in one.organs),
+             *(_class(found) for one in findings for found in one.classifications)]
     if len(lines) <= MOST_LINES:
         return lines
     return [*lines[:MOST_LINES], (f"and {len(lines) - MOST_LINES} more: see the report", (128, 128, 128))]
@@ -93,6 +94,10 @@ def _finding(found: Detection) -> tuple[str, Rgb]:
     volume = "" if found.volume_ml is None else f", {found.volume_ml:.2f} ml"
     size = f"slice {found.key_slice + 1}, {found.diameter_mm:.1f} mm{volume}"
     return f"{found.tracking_id}{place}: {size}{chance}", found.label.colour_rgb
+
+
+def _class(found: Classification) -> tuple[str, Rgb]:
+    return f"{found.of.name}: {found.presence.value}, probability {found.probability:.2f}", TEXT_RGB
 
 
 def _organ(organ: Organ) -> tuple[str, Rgb]:

@@ -38,7 +38,10 @@ class Tile:
 
 
 def tiles_of(findings: ModelFindings, volume: Volume) -> list[Tile]:
-    """Return the key slices: those of the lesions first, then of the structures the fullest and two on either side."""
+    """Return the key slices: those of the lesions first, then of the structures the fullest and two on either side.
+
+    Of a classification, which has no place, the middle one.
+    """
     slices = [found.key_slice for found in findings.detections]
     if findings.segmentation is not None:
         counts = np.array([np.count_nonzero(plane) for plane in findings.segmentation.mask_zyx])
@@ -46,6 +49,8 @@ def tiles_of(findings: ModelFindings, volume: Volume) -> list[Tile]:
             marked = np.flatnonzero(counts)
             spread = (marked[len(marked) // 4], marked[len(marked) * 3 // 4])
             slices += [int(np.argmax(counts)), *map(int, spread)]
+    if findings.classifications and not slices:
+        slices = [len(findings.stack.planes) // 2]
     return [_tile(findings, volume, index) for index in dict.fromkeys(slices)]
 
 

@@ -110,7 +110,7 @@ class Classifier:
 def load(loading: Loading) -> Classifier:
     """Load a classification bundle by its pieces; raises as ``load_pieces``."""
     bundle = load_pieces(loading)
-    for step in bundle.postprocessing.flatten().transforms:
+    for step in _steps(bundle):
         if isinstance(step, MapTransform):
             step.allow_missing_keys = True
     said = loading.model
@@ -127,7 +127,7 @@ def before_rounding(bundle: Bundle, data: Mapping[str, Any], output: torch.Tenso
         If it is no list of values.
     """
     values: dict[str, Any] = {**data, bundle.pred_key: output[0]}
-    for step in bundle.postprocessing.flatten().transforms:
+    for step in _steps(bundle):
         if _rounds(step, bundle.pred_key):
             break
         values = Compose([step])(values)
@@ -137,6 +137,11 @@ def before_rounding(bundle: Bundle, data: Mapping[str, Any], output: torch.Tenso
         msg = f"the bundle gives an array of shape {tuple(found.shape)}; expected is one value per class"
         raise ModelFailed(msg)
     return found.detach().float().cpu().flatten()
+
+
+def _steps(bundle: Bundle) -> list[Any]:
+    flat: Compose = bundle.postprocessing.flatten()  # type: ignore[no-untyped-call]  # MONAI leaves it untyped
+    return list(flat.transforms)
 
 
 def _rounds(step: object, key: str) -> bool:

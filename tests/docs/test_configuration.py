@@ -39,9 +39,9 @@ SECTIONS = {
     "[inputs.spacing_mm]": (
         MODEL_TOML, ["inputs", 0, "spacing_mm"], model.SpacingLimits, model_schema.SpacingTable, set()),
     "[[labels]]": (MODEL_TOML, ["labels", 0], model.Label, model_schema.LabelTable, set()),
-    "[[classes]]": (MODEL_TOML, ["classes", 0], model.ClassLabel, model_schema.ClassTable, set()),
+    "[[classes]]": (MODEL_TOML, ["classes", 0], settings.ClassLabel, model_schema.ClassTable, set()),
     "[classification]": (
-        MODEL_TOML, ["classification"], model.ClassificationSettings, model_schema.ClassificationTable, set()),
+        MODEL_TOML, ["classification"], settings.ClassificationSettings, model_schema.ClassificationTable, set()),
     "[detection]": (MODEL_TOML, ["detection"], settings.DetectionSettings, model_schema.DetectionTable, set()),
     "[limits]": (MODEL_TOML, ["limits"], model.Limits, model_schema.LimitsTable, set()),
     "[runtime]": (MODEL_TOML, ["runtime"], model.Runtime, model_schema.RuntimeTable, set()),

@@ -11,7 +11,10 @@ from pydicom import dcmread
 
 from dicomnode.domain.dicom import BASIC_TEXT_SR_STORAGE, COMPREHENSIVE_3D_SR_STORAGE, COMPREHENSIVE_SR_STORAGE, Code
 from dicomnode.domain.findings import Classification, ModelFindings, Presence
-from dicomnode.domain.model import ClassLabel
+from dicomnode.domain.settings import ClassLabel
+from dicomnode.domain.volume import Volume
+from dicomnode.encode.capture import _lines, encode_capture
+from dicomnode.encode.picture import tiles_of
 from dicomnode.encode.sr import encode_reports
 from tests.builders import ct_series
 from tests.findings import parsed, provenance, stack_of, stamp
@@ -23,12 +26,16 @@ PNEUMOTHORAX = ClassLabel(value=2, name="Pneumothorax",
                           code=Code(value="36118008", scheme="SCT", meaning="Pneumothorax"))
 
 
-def reports_of(*presences: Presence, language: str = "en"):
-    found = ModelFindings(
+def found_of(*presences: Presence):
+    return ModelFindings(
         provenance=provenance("chest_classes"), stack=stack_of(SERIES),
         classifications=tuple(Classification(of=of, probability=probability, presence=presence)
                               for of, probability, presence in zip(
                                   (EFFUSION, PNEUMOTHORAX), (0.8123456, 0.05), presences, strict=True)))
+
+
+def reports_of(*presences: Presence, language: str = "en"):
+    found = found_of(*presences)
     own = stamp(found.provenance, language=language)
     return encode_reports([found], {found.stack.series_uid: SERIES}, own, {})
 
@@ -97,3 +104,14 @@ def test_the_report_names_every_image_that_was_classified():
 def test_the_same_findings_give_the_same_bytes():
     first, again = (reports_of(Presence.PRESENT, Presence.ABSENT) for _ in range(2))
     assert [one.payload for one in first] == [one.payload for one in again]
+
+
+def test_a_picture_shows_the_middle_slice_and_names_every_class():
+    stack = stack_of(SERIES)
+    volume = Volume(values_zyx=np.zeros(stack.shape_zyx, np.int16), stack=stack, modality="CT")
+    found = found_of(Presence.PRESENT, Presence.ABSENT)
+    capture = encode_capture([found], {stack.series_uid: volume}, {stack.series_uid: SERIES}, stamp(found.provenance))
+    assert capture.kind == "SC"
+    assert [tile.index for tile in tiles_of(found, volume)] == [3]
+    assert [text for text, _colour in _lines([found])] == [
+        "Pleural effusion: present, probability 0.81", "Pneumothorax: absent, probability 0.05"]

@@ -9,7 +9,8 @@ import pytest
 
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.findings import Presence
-from dicomnode.domain.model import ClassificationSettings, ClassLabel, InputRole, ModelFile
+from dicomnode.domain.model import InputRole, ModelFile
+from dicomnode.domain.settings import ClassificationSettings, ClassLabel
 from dicomnode.errors import ModelFailed
 from dicomnode.infer.measure import model_findings
 from dicomnode.infer.pool import RawOutput
