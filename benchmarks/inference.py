@@ -1,6 +1,6 @@
 """Inference: one bundle, one volume, by ``python -m monai.bundle run`` and by the node's warm child process.
 
-    python benchmarks/inference.py [--slices 100,300] [--size 512] [--repeat 3] [--threads 2] [--only NAME,...]
+    python benchmarks/inference.py [--slices 100,300] [--size 512] [--repeat 3] [--threads 2] [--only 'NAME;...']
 
 A synthetic chest is drawn; the same voxels go to MONAI's command as NIfTI and to the child from memory. Every row gives
 wall and CPU seconds, peak memory, Dice against the truth and against the command's labels. MONAI's rows are the command
@@ -72,7 +72,7 @@ def main() -> None:
     options.add_argument("--size", type=int, default=512)
     options.add_argument("--repeat", type=int, default=3)
     options.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    options.add_argument("--only", default="", help="names of rows, comma-separated; the command always runs")
+    options.add_argument("--only", default="", help="names of rows, separated by semicolons; the command always runs")
     options.add_argument("--device", default="cpu")
     options.add_argument("--evaluator-twice", nargs=2, metavar=("CONFIG", "DATA"), help=argparse.SUPPRESS)
     given = options.parse_args()
@@ -84,7 +84,7 @@ def main() -> None:
     for slices in map(int, given.slices.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             _compare(Bench(Path(folder), model, (slices, given.size, given.size), given.threads, given.device),
-                     given.repeat, tuple(filter(None, given.only.split(","))))
+                     given.repeat, tuple(filter(None, given.only.split(";"))))
 
 
 class Bench:
