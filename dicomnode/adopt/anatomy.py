@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Final
@@ -29,7 +29,7 @@ SEGMENT_GROUPS: Final = (7151, 7153, 7192, 7710, 8134, 4)
 """CIDs of anatomy that segments may name."""
 ALTERED_GROUP: Final = 7159
 MEANING_MAX_CHARS: Final = 64  # VR LO
-FOCAL: Final = frozenset({"nodule", "tumor", "neoplasm", "lesion", "mass", "cyst", "metastasis", "cancer"})
+FOCAL: Final = frozenset({"nodule", "tumor", "tumour", "neoplasm", "lesion", "mass", "cyst", "metastasis", "cancer"})
 """Altered structures that come in pieces, each of which is a finding of its own."""
 
 SIDES: Final[Mapping[str, Code]] = MappingProxyType({"left": LEFT, "l": LEFT, "lh": LEFT, "right": RIGHT, "r": RIGHT,
@@ -44,15 +44,14 @@ SYNONYMS: Final[Mapping[str, str]] = MappingProxyType({
     "lung middle lobe": "middle lobe of right lung", "heart atrium left": "left atrium",
     "heart atrium right": "right atrium", "heart ventricle left": "left ventricle",
     "heart ventricle right": "right ventricle", "iliac vena": "iliac vein", "lymph nodes": "lymph node",
-    "lv": "left ventricle", "rv": "right ventricle", "oedema": "edema", "tumour": "neoplasm", "tumor": "neoplasm",
-    "cancer": "neoplasm", "tumour core": "neoplasm", "tumor core": "neoplasm", "whole tumor": "neoplasm",
-    "whole tumour": "neoplasm", "enhancing tumor": "neoplasm", "enhancing tumour": "neoplasm",
-    "peritumoral edema": "edema", "lung nodule": "nodule", "lesions": "lesion", "nodules": "nodule",
-    "ventricles": "brain ventricle", "adrenal": "adrenal gland",
-    "lungs": "lung", "kidneys": "kidney", "pancreas tumor": "neoplasm", "pancreatic tumor": "neoplasm",
-    "liver tumor": "neoplasm", "hepatic tumor": "neoplasm", "kidney tumor": "neoplasm", "colon cancer": "neoplasm",
-    "kidney cyst": "cyst", "hepatic vessel": "hepatic vein", "grey matter": "gray matter",
-    "brainstem": "brain stem", "caudate": "caudate nucleus",
+    "ivc": "inferior vena cava", "lv": "left ventricle", "rv": "right ventricle", "oedema": "edema",
+    "tumour": "neoplasm", "tumor": "neoplasm", "cancer": "neoplasm", "tumour core": "neoplasm",
+    "tumor core": "neoplasm", "whole tumor": "neoplasm", "whole tumour": "neoplasm", "enhancing tumor": "neoplasm",
+    "enhancing tumour": "neoplasm", "peritumoral edema": "edema", "lesions": "lesion", "nodules": "nodule",
+    "ventricles": "brain ventricle", "adrenal": "adrenal gland", "lungs": "lung", "kidneys": "kidney",
+    "pancreatic": "pancreas", "hepatic": "liver", "renal": "kidney", "pulmonary": "lung", "metastasis": "neoplasm",
+    "hepatic vessel": "hepatic vein", "grey matter": "gray matter", "brainstem": "brain stem",
+    "caudate": "caudate nucleus",
 })
 """What bundles write → what PS3.16 calls it, letter case aside; sides and numbers are taken off before."""
 VERTEBRA: Final = re.compile(r"vertebrae? ([ctls]\d{1,2})")
@@ -72,6 +71,7 @@ class Guess:
     category: Code
     type: Code
     modifier: Code | None = None
+    region: Code | None = None
     lesion: bool = False
     found: bool = True
 
@@ -82,6 +82,10 @@ def guess(name: str) -> Guess:
     whole = " ".join(words)
     side = next((SIDES[word] for word in words if word in SIDES), None)
     bare = " ".join(word for word in words if word not in SIDES)
+    if len(words) > 1 and words[-1].removesuffix("s") in FOCAL:
+        place, kind = guess(" ".join(words[:-1])), guess(words[-1].removesuffix("s"))
+        if kind.found and place.found and not place.lesion:
+            return replace(kind, region=place.type, modifier=place.modifier)
     for candidate, modifier in ((SYNONYMS.get(whole, whole), None), (SYNONYMS.get(bare, bare), side),
                                 (_without_number(bare), side)):
         met = _lookup(candidate)

@@ -50,8 +50,11 @@ class Fetcher:
         HubUnavailable
             If it cannot be had, or is no JSON.
         """
-        with self._open(url) as answer:
-            text = self._read(answer, url, LISTING_MAX_BYTES + 1)
+        try:
+            with self._open(url) as answer:
+                text = self._read(answer, url, LISTING_MAX_BYTES + 1)
+        except _Unreachable as error:
+            raise HubUnavailable(error.by_hand("the bundle's zip")) from None
         try:
             if len(text) <= LISTING_MAX_BYTES:
                 return json.loads(text)
@@ -122,19 +125,35 @@ class Fetcher:
             error.close()
             raise HubUnavailable(_refused(place, error.code)) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise HubUnavailable(_unreachable(place, error)) from None
+            raise _Unreachable(place, error) from None
 
     def _read(self, answer: IO[bytes], url: str, size: int) -> bytes:
         try:
             return answer.read(size)
         except (OSError, http.client.HTTPException) as error:
-            raise HubUnavailable(_unreachable(self._place(url), error)) from None
+            raise _Unreachable(self._place(url), error) from None
 
     def _refuse_short(self, answer: Any, size: int, url: str) -> None:  # noqa: ANN401 - as _open
         said = answer.headers.get("Content-Length") if answer.headers else None
         if said is not None and said.isdecimal() and int(said) != size and not answer.headers.get("Content-Encoding"):
             msg = f"{self._place(url)}: {size} of {said} bytes came, then the connection ended; try again"
             raise HubUnavailable(msg)
+
+
+class _Unreachable(HubUnavailable):
+    """No answer from a host."""
+
+    def __init__(self, place: str, error: Exception) -> None:
+        self.place, self.host = place, urlsplit(place).hostname
+        self.why = str(getattr(error, "reason", None) or error)
+        super().__init__(self.by_hand(place))
+
+    def by_hand(self, what: str) -> str:
+        """Say what to fetch elsewhere."""
+        if self.host is None:
+            return f"{self.place}: {self.why}"
+        return (f"{self.host} cannot be reached: {self.why}. Where there is no network, fetch {what} on a machine that "
+                "has one, bring it here, and run `dicomnode models add FILE`; or name a mirror with --mirror")
 
 
 class _CarefulRedirects(urllib.request.HTTPRedirectHandler):
@@ -167,15 +186,6 @@ def _refused(place: str, status: int) -> str:
     if status in {404, 410}:
         return f"{place}: not there ({status}); check name and version"
     return f"{place}: the host answers {status}; try again later"
-
-
-def _unreachable(place: str, error: Exception) -> str:
-    reason = getattr(error, "reason", None) or error
-    host = urlsplit(place).hostname
-    if host is None:
-        return f"{place}: {reason}"
-    return (f"{host} cannot be reached: {reason}. Where there is no network, fetch {place} on a machine that has one, "
-            "bring it here, and run `dicomnode models add FILE`; or name a mirror with --mirror")
 
 
 def _is_loopback(host: str) -> bool:

@@ -75,9 +75,11 @@ def _label(label: GuessedLabel, task: str) -> Iterator[str]:
     yield f"type = {_code(label.codes.type)}   # {_advice(label)}"
     if label.codes.modifier is not None:
         yield f"modifier = {_code(label.codes.modifier)}   # CONFIRM"
+    if label.codes.region is not None:
+        yield f"region = {_code(label.codes.region)}   # CONFIRM: where such lesions lie"
     yield f"colour_rgb = {_colour(label.value)}"
     if lesion:
-        yield "lesion = true   # CONFIRM: each piece is a finding of its own; region and min_diameter_mm belong here"
+        yield "lesion = true   # CONFIRM: each piece is a finding of its own; min_diameter_mm and min_ml belong here"
         yield 'measure = ["volume_ml", "diameter_mm"]'
 
 

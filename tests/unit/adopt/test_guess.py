@@ -53,6 +53,17 @@ def test_a_tumour_is_an_altered_structure_and_a_lesion_but_oedema_is_one_whole()
     assert (tumour.lesion, oedema.lesion) == (True, False)
 
 
+@pytest.mark.parametrize(("name", "kind", "place", "side"), [
+    ("pancreas tumor", "Neoplasm", "Pancreas", None), ("Lung nodules", "Nodule", "Lung", None),
+    ("left kidney cyst", "Cyst", "Kidney", "Left"), ("hepatic_tumour", "Neoplasm", "Liver", None),
+    ("bone lesion", "Lesion", "Bone", None),
+])
+def test_a_lesion_of_an_organ_has_the_organ_as_its_region(name, kind, place, side):
+    found = anatomy.guess(name)
+    assert (found.type.meaning, found.region.meaning, found.lesion) == (kind, place, True)
+    assert (found.modifier.meaning if found.modifier else None) == side
+
+
 def test_channels_become_labels_and_the_background_does_not(tmp_path):
     channels = {"0": "background", "1": "spleen", "2": "autochthon_left"}
     found = guessed(tmp_path, {"modality": "CT", "num_channels": 1, "spatial_shape": [96, 96, 96]},
