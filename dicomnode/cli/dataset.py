@@ -44,29 +44,38 @@ dataset.add_command(phantom)
 @click.option("--unmarked", is_flag=True, help="Also take series on which nothing is marked: nothing is to be found.")
 @click.option("--split", default="70/10/20", show_default=True, metavar="A/B/C",
               help="Shares of the patients for training, validation and test.")
+@click.option("--splits-of", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+              help="Patients that this data set has keep their split: to let a data set grow. Needs its --keep-key.")
 @click.option("--seed", default=0, show_default=True, help="Of the split.")
 @click.option("--keep-key", type=click.Path(dir_okay=False, path_type=Path),
               help="File with the key of the pseudonyms, made where there is none: the same key gives the same names.")
 @click.option("--no-report", is_flag=True, help="Draw no report.html and no pictures.")
 @click.pass_obj
 def build(context: Context, *, source: Path, out: Path, name: str | None, task: str, labels: tuple[str, ...],
-          channels: tuple[str, ...], like: str | None, pairs: Path | None, unmarked: bool, split: str, seed: int,
-          keep_key: Path | None, no_report: bool) -> None:
+          channels: tuple[str, ...], like: str | None, pairs: Path | None, unmarked: bool, split: str,
+          splits_of: Path | None, seed: int, keep_key: Path | None, no_report: bool) -> None:
     """Build a data set from the DICOM series below SRC and what was marked on them.
 
     Marks are DICOM Segmentations, RT Structure Sets, measurement reports, NIfTI and NRRD masks, and tables of findings.
     """
+    import sys
+
+    from dicomnode import logs
     from dicomnode.config import load_model
+    from dicomnode.train.dataset import read_dataset
     from dicomnode.train.dataset_report import write_report
     from dicomnode.train.gather import Wishes, gather
     from dicomnode.train.gather_channels import Channel
     from dicomnode.train.gather_labels import LabelRule
     from dicomnode.train.pseudonyms import key_of
 
+    logs.configure(level="WARNING", human=True, stream=sys.stderr)
+    before = read_dataset(splits_of, verify=False) if splits_of else None
     gathered = gather(Wishes(
         source=source, out=out, name=name or out.resolve().name, task=task,
         labels=[LabelRule.parse(text) for text in labels], channels=[Channel.parse(text) for text in channels],
         model=load_model(like, context.config) if like else None, pairs=pairs, unmarked=unmarked, seed=seed,
+        splits={case.patient: one for one, case in before.cases} if before else {},
         shares=_shares(split), key=key_of(keep_key)), lambda text: click.echo(text, err=True))
     for what, why in gathered.left_out:
         click.echo(f"left out  {what}: {why}")

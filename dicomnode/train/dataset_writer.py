@@ -219,10 +219,10 @@ def _ras(affine_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
 def _counts(label_zyx: Image | None) -> dict[int, int]:
     if label_zyx is None:
         return {}
-    values, counts = np.unique(label_zyx, return_counts=True)
-    if not np.array_equal(values, values.astype(np.uint16)):
+    if not np.array_equal(label_zyx, label_zyx.astype(np.uint16)):
         raise UnusableDataset(f"label map of {label_zyx.dtype}: allowed are whole numbers of 0 to 65535")
-    return {int(value): int(count) for value, count in zip(values, counts, strict=True) if value}
+    counts = np.bincount(label_zyx.astype(np.uint16).ravel())
+    return {int(value): int(counts[value]) for value in np.flatnonzero(counts) if value}
 
 
 def _stored(image_zyx: Image) -> Image:

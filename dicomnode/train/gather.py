@@ -42,6 +42,8 @@ class Wishes:
         Its inputs choose the series and its labels the structures, as the node would.
     unmarked:
         Series without any mark are cases too, with nothing to find.
+    splits:
+        Pseudonym → split of patients that are assigned already.
     """
 
     source: Path
@@ -53,6 +55,7 @@ class Wishes:
     model: ModelFile | None = None
     pairs: Path | None = None
     unmarked: bool = False
+    splits: Mapping[str, str] = field(default_factory=dict)
     key: bytes = b""
     seed: int = 0
     shares: tuple[float, float, float] = DEFAULT_SHARES
@@ -170,9 +173,10 @@ class _Gathering:
                 return
         for label in self._labels.found[writer.label_count:]:
             writer.add_label(label)
+        patient = self._patient(uid)
         case = writer.add(
-            id=self._names.of("case", uid), patient=self._patient(uid), images_zyx=channels.volumes,
-            affine_lps_mm=channels.reference.stack.affine_lps_mm, label_zyx=truth.label_zyx,
+            id=self._names.of("case", uid), patient=patient, split=self._wishes.splits.get(patient),
+            images_zyx=channels.volumes, affine_lps_mm=channels.reference.stack.affine_lps_mm, label_zyx=truth.label_zyx,
             boxes_lps_mm=np.array([[*box.centre_lps_mm, *box.size_lps_mm] for box, _ in truth.boxes]).reshape(-1, 6),
             box_labels=[place for _, place in truth.boxes],
             klass=None if class_label is None else self._labels.index(class_label),

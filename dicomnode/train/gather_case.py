@@ -53,10 +53,11 @@ def label_map(marks: Sequence[Mark], stack: SliceStack, labels: Labels) -> Truth
         if label is None:
             continue
         truth.notes += [f"{label.name}: {note}" for note in structure.notes]
-        for other in np.unique(drawn[structure.mask_zyx]):
+        counts = np.bincount(drawn[structure.mask_zyx])
+        for other in np.flatnonzero(counts):
             if other and other != label.value:
-                names = " over ".join(sorted(one.name for one in labels.found if one.value in {other, label.value}))
-                over[names] = over.get(names, 0) + int((drawn[structure.mask_zyx] == other).sum())
+                names = " and ".join(one.name for one in labels.found if one.value in {other, label.value})
+                over[names] = over.get(names, 0) + int(counts[other])
         np.maximum(drawn, np.uint16(label.value), out=drawn, where=structure.mask_zyx)
     truth.notes += [f"{count} voxels have two labels ({names}): the higher value stays"
                     for names, count in sorted(over.items(), key=lambda pair: -pair[1])[:MOST_NOTES]]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from dicomnode.cli import cli
 from dicomnode.errors import EXIT_BAD_DATA, UnusableDataset
+from dicomnode.train.dataset import read_dataset
 from tests.builders import ct_series, write_series
 from tests.findings import stack_of
 
@@ -97,6 +98,19 @@ def test_a_kept_key_makes_the_data_set_again_and_is_nobody_elses(source, tmp_pat
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
     (tmp_path / "key").write_text("none")
     assert "no key" in str(run("build", source, "--out", tmp_path / "x", "--keep-key", tmp_path / "key").exception)
+
+
+def test_a_data_set_grows_without_moving_a_patient_to_another_split(source, tmp_path):
+    for out, words in (("old", ["--split", "0/0/1"]), ("new", ["--splits-of", tmp_path / "old"])):
+        if out == "new":
+            series = ct_series(np.zeros(SHAPE, np.int16), seed="d", PatientID="d")
+            write_series(source / "d", series)
+            (source / "d" / "seg.nii.gz").write_bytes((source / "a" / "seg.nii.gz").read_bytes())
+        assert run("build", source, "--out", tmp_path / out, "--keep-key", tmp_path / "key", "--no-report",
+                   *words).exit_code == 0
+    old, new = (read_dataset(tmp_path / out) for out in ("old", "new"))
+    assert {case.id for case in old.test} == {case.id for case in new.test}
+    assert len(new.training) == 1
 
 
 @pytest.mark.parametrize("words", [["--split", "70/30"], ["--split", "a/b/c"], ["--split", "0/0/0"]])

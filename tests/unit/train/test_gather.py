@@ -210,7 +210,7 @@ def test_where_labels_meet_the_higher_value_stays_and_is_noted(tmp_path):
     gathered = built(tmp_path, labels=rules)
     (case,) = gathered.dataset.training
     assert case.voxels[5] == 4
-    assert gathered.notes[case.id] == ("4 voxels have two labels (Organ over Spot): the higher value stays",)
+    assert gathered.notes[case.id] == ("4 voxels have two labels (Organ and Spot): the higher value stays",)
 
 
 def a_model(*roles: InputRole, labels=(LUNG, HEART)) -> ModelFile:
