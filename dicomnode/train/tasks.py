@@ -127,12 +127,18 @@ class Batch:
 class TrainingTask(Protocol):
     """A kind of network and what it learns from."""
 
-    network: torch.nn.Module
-    """Whose weights are published."""
-    trainee: torch.nn.Module
-    """What ``loss`` calls, so that gradients are averaged between processes: the network, or what holds it."""
     better: str
     """The key of ``validate`` by which the best weights are chosen; higher is better."""
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """Whose weights are published."""
+        ...
+
+    @property
+    def trainee(self) -> torch.nn.Module:
+        """What ``loss`` calls, so that gradients are averaged between processes: the network, or what holds it."""
+        ...
 
     def problems(self, dataset: Dataset) -> list[str]:
         """Every reason why this network cannot learn from this data set, found without reading an image."""
