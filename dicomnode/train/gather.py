@@ -176,7 +176,8 @@ class _Gathering:
         patient = self._patient(uid)
         case = writer.add(
             id=self._names.of("case", uid), patient=patient, split=self._wishes.splits.get(patient),
-            images_zyx=channels.volumes, affine_lps_mm=channels.reference.stack.affine_lps_mm, label_zyx=truth.label_zyx,
+            images_zyx=channels.volumes, label_zyx=truth.label_zyx,
+            affine_lps_mm=channels.reference.stack.affine_lps_mm,
             boxes_lps_mm=np.array([[*box.centre_lps_mm, *box.size_lps_mm] for box, _ in truth.boxes]).reshape(-1, 6),
             box_labels=[place for _, place in truth.boxes],
             klass=None if class_label is None else self._labels.index(class_label),
