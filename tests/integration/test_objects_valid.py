@@ -13,14 +13,15 @@ import pytest
 from pydicom import dcmread
 
 from dicomnode.domain.dicom import COMPREHENSIVE_SR_STORAGE
-from dicomnode.domain.findings import NotAnalysed
+from dicomnode.domain.findings import Classification, ModelFindings, NotAnalysed, Presence
+from dicomnode.domain.settings import ClassLabel
 from dicomnode.domain.volume import Volume
 from dicomnode.encode.capture import encode_capture
 from dicomnode.encode.seg import encode_seg
 from dicomnode.encode.sr import encode_reports
 from dicomnode.encode.text import encode_notice
 from tests.builders import affine_lps, ct_series, enhanced_ct, mr_series, write_series
-from tests.findings import LEFT_KIDNEY, block, findings, parsed, stack_of, stamp
+from tests.findings import LEFT_KIDNEY, block, findings, parsed, provenance, sct, stack_of, stamp
 from tests.live import need
 from tests.object_rules import broken_rules
 
@@ -36,6 +37,17 @@ def the_findings(series):
         block(SHAPE, slice(5, 8), slice(6, 9), slice(5, 8)), block(SHAPE, slice(8, 9), slice(12, 15), slice(6, 10))])
 
 
+def classes_of(found):
+    """What a classification model gives for the same images."""
+    presences = (Presence.PRESENT, Presence.ABSENT, Presence.UNDETERMINED)
+    return ModelFindings(provenance=provenance("chest_classes"), stack=found.stack, classifications=tuple(
+        Classification(of=ClassLabel(value=value, name=name, code=sct(code, name)), probability=0.9 - 0.3 * value,
+                       presence=presence)
+        for value, (name, code, presence) in enumerate(zip(
+            ("Pleural effusion", "Pneumothorax", "Normal"), ("60046008", "36118008", "17621005"), presences,
+            strict=True))))
+
+
 def every_result(series):
     """Every kind of object that the node writes, once, as (kind, object)."""
     found = the_findings(series)
@@ -47,6 +59,7 @@ def every_result(series):
     reason = NotAnalysed(reason="MissingSlices", text="gap of 7.0 mm after slice 12", study_uid=found.stack.study_uid)
     return [seg, *encode_reports([found], {uid: series}, marked, {"demo_chest": seg}),
             *encode_reports([silent], {uid: series}, later, {}), encode_notice(reason, series, later),
+            *encode_reports([classes_of(found)], {uid: series}, stamp(job_key="classes", language="zh-CN"), {}),
             encode_capture([found], {uid: volume}, {uid: series}, marked)]
 
 
@@ -96,7 +109,7 @@ def test_dciodvfy_finds_no_error_in_any_object(written):
         done = run(program, str(path))
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Error", "Abort"))]
         assert not lines, (path.name, lines)
-    assert len(results) == 9
+    assert len(results) == 12
 
 
 def test_dsrdump_reads_every_report(written):
