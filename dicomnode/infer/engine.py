@@ -30,6 +30,8 @@ from dicomnode.infer.unattended import SAVED, before_running, unattended
 
 FOREIGN_ERRORS: Final = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError,
                          OSError, ImportError, ArithmeticError)
+ROUNDING: Final = frozenset({"AsDiscrete", "AsDiscreted"})
+"""What turns probabilities into one class: a report wants the probabilities."""
 WORLD: Final = "AffineBoxToWorldCoordinated"
 
 
@@ -110,8 +112,9 @@ def load(loading: Loading) -> Engine:
     whole = expanded(config, loading.files)
     if GROUND_TRUTH not in loading.model.get("roles", ()):
         whole = without_key(whole, GROUND_TRUTH)
-    keys = image_keys({**whole, "preprocessing": whole.get("dataset", {}).get("transform")})
-    ready = unattended(whole, bundle_root=ROOT, device=str(loading.device))
+    ready = unattended(whole, bundle_root=ROOT, device=str(loading.device),
+                       without=ROUNDING if loading.model["task"] == "classification" else frozenset())
+    keys = image_keys({**whole, "preprocessing": whole["dataset"].get("transform")})
     parser = ConfigParser(config=ready)
     for name in before_running(ready):
         build(parser, name)

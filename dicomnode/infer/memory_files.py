@@ -10,6 +10,7 @@ import builtins
 import errno
 import importlib.machinery
 import io
+import linecache
 import os
 import posixpath
 import stat
@@ -44,6 +45,7 @@ class MemoryFiles:
             self._real.append((module, name, real))
             setattr(module, name, make(real))
         sys.meta_path.insert(0, self._finder)
+        linecache.cache.update(self._finder.lines())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,6 +54,8 @@ class MemoryFiles:
             setattr(module, name, real)
         self._real.clear()
         sys.meta_path.remove(self._finder)
+        for name in self._finder.lines():
+            linecache.cache.pop(name, None)
         for name in [name for name, module in sys.modules.items()
                      if getattr(getattr(module, "__spec__", None), "loader", None) is self._finder]:
             del sys.modules[name]
@@ -197,6 +201,11 @@ class _Finder(MetaPathFinder, InspectLoader):
     def get_source(self, fullname: str) -> str:
         """Return the module's text."""
         return self._files.get(str(self._path(fullname)), b"").decode("utf-8")
+
+    def lines(self) -> dict[str, tuple[int, None, list[str], str]]:
+        """Return each module as ``linecache`` keeps it: tracebacks and torch.jit read a module's text there."""
+        return {f"{ROOT}/{name}": (len(text), None, text.decode("utf-8").splitlines(keepends=True), f"{ROOT}/{name}")
+                for name, text in self._files.items()}
 
     def _path(self, fullname: str) -> str | None:
         base = fullname.replace(".", "/")

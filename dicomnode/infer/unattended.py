@@ -26,8 +26,14 @@ SAVED: Final = "dicomnode_saved"
 """Id of the expression by which the bundle's own saver would turn the evaluator's output into what it writes."""
 
 
-def unattended(config: Mapping[str, Any], *, bundle_root: str, device: str) -> dict[str, Any]:
+def unattended(config: Mapping[str, Any], *, bundle_root: str, device: str, without: frozenset[str] = frozenset()
+               ) -> dict[str, Any]:
     """Return the config with loaders, savers and loggers gone and an empty data set of one item.
+
+    Parameters
+    ----------
+    without:
+        More names of classes to take out.
 
     Raises
     ------
@@ -39,7 +45,7 @@ def unattended(config: Mapping[str, Any], *, bundle_root: str, device: str) -> d
             msg = (f"the bundle's config has no {name!r}: trust = 'code' runs a bundle's own evaluator over its own "
                    "data set; where it has none, wrap it, or use trust = 'pieces'")
             raise ModelFailed(msg)
-    clean = {name: _cleaned(value, config) for name, value in config.items()}
+    clean = {name: _cleaned(value, config, without) for name, value in config.items()}
     transform = clean["dataset"].get("transform")
     clean["dataset"] = {"_target_": "monai.data.Dataset", "data": [{}], "transform": transform}
     if isinstance(clean.get("dataloader"), Mapping):
@@ -61,22 +67,22 @@ def before_running(config: Mapping[str, Any]) -> list[str]:
     return ids
 
 
-def _cleaned(value: Any, config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - plain data
+def _cleaned(value: Any, config: Mapping[str, Any], without: frozenset[str]) -> Any:  # noqa: ANN401 - plain data
     if isinstance(value, list):
-        return [_cleaned(item, config) for item in value if not _goes(item, config)]
+        return [_cleaned(item, config, without) for item in value if not _goes(item, config, without)]
     if isinstance(value, Mapping):
-        item = {key: _cleaned(part, config) for key, part in value.items()}
-        return {**item, "_disabled_": True} if _goes(item, config) else item
+        item = {key: _cleaned(part, config, without) for key, part in value.items()}
+        return {**item, "_disabled_": True} if _goes(item, config, without) else item
     return value
 
 
-def _goes(item: object, config: Mapping[str, Any]) -> bool:
+def _goes(item: object, config: Mapping[str, Any], without: frozenset[str] = frozenset()) -> bool:
     if isinstance(item, str) and (match := REFERENCE.fullmatch(item)):
         item = at(config, match[1])
     if not isinstance(item, Mapping) or not isinstance(item.get("_target_"), str):
         return False
     name = short_name(item["_target_"])
-    return name in REMOVED or name in SILENCED or WRITES.search(name) is not None
+    return name in REMOVED | SILENCED | without or WRITES.search(name) is not None
 
 
 def _one_item(loader: Mapping[str, Any]) -> dict[str, Any]:
