@@ -70,6 +70,7 @@ def joined(device: str) -> Iterator[World]:
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     chosen = torch.device(device)
     if chosen.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
         torch.cuda.set_device(chosen)
     if processes == 1:
         yield World(device=chosen)

@@ -246,3 +246,14 @@ def test_an_image_of_another_shape_is_a_sentence_not_a_riddle(tmp_path: Path):
     nibabel.save(flat, dataset.training[0].images[0])
     with pytest.raises(UnusableDataset):
         trained(dataset, tmp_path / "out")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_training_on_a_gpu_ends_with_a_bundle_too(dataset: Dataset, tmp_path: Path):
+    wanted = Order(data=dataset.root, out=tmp_path / "out", model_file=tmp_path / "out.toml", device="cuda", workers=1)
+    recipe = recipe_of(small_config(steps=60, validate_every=60, patch_size=[16, 16, 16]), name="small", folder=Path())
+    assert train(recipe, wanted).scores["dice_Ball"] > 0.8
+    told = json.loads((tmp_path / "out" / "docs" / "provenance.json").read_text(encoding="utf-8"))
+    assert told["training"]["device"] == "cuda"
+    assert told["training"]["precision"] in {"bfloat16", "float16"}
