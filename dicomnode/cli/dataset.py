@@ -82,10 +82,12 @@ def build(context: Context, *, source: Path, out: Path, name: str | None, task: 
     for case, notes in gathered.notes.items():
         for note in notes:
             click.echo(f"note      {case}: {note}")
+    for warning in gathered.warnings:
+        click.echo(f"warning: {warning}")
     if gathered.passed_over:
         click.echo(f"not asked for: {', '.join(gathered.passed_over)}")
     if not no_report:
-        click.echo(f"report: {write_report(gathered.dataset, gathered.notes)}")
+        click.echo(f"report: {write_report(gathered.dataset, gathered.notes, gathered.warnings)}")
     _summary(gathered.dataset)
 
 

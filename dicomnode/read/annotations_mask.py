@@ -48,7 +48,7 @@ def structures_of_mask(path: Path, stack: SliceStack) -> Iterator[Structure]:
     UnusableAnnotation
         If the file is damaged, holds no whole numbers, or its voxels are not those of the images.
     """
-    if path.name.endswith(NRRD_SUFFIXES):
+    if path.name.lower().endswith(NRRD_SUFFIXES):
         yield from _of_nrrd(read_nrrd(path), stack)
         return
     values, affine = _nifti(path)

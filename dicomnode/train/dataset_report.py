@@ -51,13 +51,16 @@ class CaseRow:
     pictures: tuple[tuple[str, str], ...]
 
 
-def write_report(dataset: Dataset, notes: Mapping[str, Sequence[str]] | None = None) -> Path:
+def write_report(dataset: Dataset, notes: Mapping[str, Sequence[str]] | None = None,
+                 warnings: Sequence[str] = ()) -> Path:
     """Write ``report.html`` and its pictures into a data set and return the page's path.
 
     Parameters
     ----------
     notes:
         Case id → what a person should look at.
+    warnings:
+        What is odd about the whole.
     """
     folder = dataset.root / "pictures"
     folder.mkdir(exist_ok=True)
@@ -65,7 +68,8 @@ def write_report(dataset: Dataset, notes: Mapping[str, Sequence[str]] | None = N
     page = dataset.root / "report.html"
     page.write_text(_pages.get_template("dataset.html").render(
         dataset=dataset, rows=rows, splits=_splits(dataset), histograms=_histograms(dataset),
-        unseen=[(split, label.name) for split in SPLITS if dataset.split(split) for label in dataset.unseen(split)],
+        warnings=warnings, unseen=[(split, label.name) for split in SPLITS if dataset.split(split)
+                                   for label in dataset.unseen(split)],
         patients=len({case.patient for _, case in dataset.cases}), version=__version__,
         reasons=_reasons(dataset)), encoding="utf-8")
     return page

@@ -121,6 +121,10 @@ class DatasetWriter:
             raise UnusableDataset(f"label {label.name}: value {label.value} is not above {self._labels[-1].value}")
         self._labels = (*self._labels, label)
 
+    def describe_label(self, label: DatasetLabel) -> None:
+        """Replace what is said of a value: its codes were not known before."""
+        self._labels = tuple(label if one.value == label.value else one for one in self._labels)
+
     def leave_out(self, what: str, why: str) -> None:
         """Write down what was not taken and why; no patient data may stand in either."""
         self._left_out.append(LeftOut(what=what, why=why))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -14,18 +13,14 @@ from dicomnode.domain.volume import SliceStack
 from dicomnode.errors import UnusableAnnotation, UnusableDataset, UnusableInput
 from dicomnode.read.annotations import Box
 from dicomnode.read.annotations_csv import boxes_of_csv
-from dicomnode.route.facts import typical
-from dicomnode.train.cases import Dataset, GroupValue
+from dicomnode.train.cases import Dataset
 from dicomnode.train.dataset_writer import DEFAULT_SHARES, DatasetWriter
 from dicomnode.train.gather_case import Truth, boxes, label_map
-from dicomnode.train.gather_channels import Channel, Channels, channels_of
-from dicomnode.train.gather_labels import LabelRule, Labels
+from dicomnode.train.gather_channels import Channel, Channels, channels_of, group_of
+from dicomnode.train.gather_labels import LabelRule, Labels, rules_of
 from dicomnode.train.gather_match import Mark, matched
 from dicomnode.train.gather_walk import Found, class_rows, walk
 from dicomnode.train.pseudonyms import Pseudonyms
-
-ROUNDED_MM: Final = 3
-"""Decimals of the spacings that scores are broken down by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +68,15 @@ class Gathered:
         Case id → what to look at.
     passed_over:
         Names of structures that were marked and that nobody asked for.
+    warnings:
+        What is odd about the whole.
     """
 
     dataset: Dataset
     left_out: list[tuple[str, str]] = field(default_factory=list)
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     passed_over: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def gather(wishes: Wishes, tell: Callable[[str], None] = lambda _text: None) -> Gathered:
@@ -102,7 +100,7 @@ class _Gathering:
     """One run: what is written, what is left out, and what is known meanwhile."""
 
     def __init__(self, wishes: Wishes, found: Found) -> None:
-        rules = wishes.labels or _rules_of(wishes.model, wishes.task)
+        rules = wishes.labels or rules_of(wishes.model, wishes.task)
         self._wishes, self._found = wishes, found
         self._labels = Labels(rules=rules, lesions_only=wishes.task == "detection")
         self._names = Pseudonyms(wishes.key)
@@ -181,7 +179,7 @@ class _Gathering:
             boxes_lps_mm=np.array([[*box.centre_lps_mm, *box.size_lps_mm] for box, _ in truth.boxes]).reshape(-1, 6),
             box_labels=[place for _, place in truth.boxes],
             klass=None if class_label is None else self._labels.index(class_label),
-            group=self._group(uid, channels.reference.stack))
+            group=group_of(self._found.series[uid], channels.reference.stack))
         self._notes[case.id] = tuple(self._names.without_uids(note) for note in truth.notes)
 
     def _opened(self, channels: Channels) -> DatasetWriter:
@@ -198,9 +196,22 @@ class _Gathering:
             raise UnusableDataset(f"{self._wishes.source}: no case could be taken\n{listed}")
         for _, pseudonym, why in self._left_out:
             self._writer.leave_out(pseudonym, self._names.without_uids(why))
+        for label in self._labels.coded():
+            self._writer.describe_label(label)
         dataset = self._writer.close(self._wishes.seed, self._wishes.shares)
         return Gathered(dataset=dataset, left_out=[(what, why) for what, _, why in self._left_out], notes=self._notes,
-                        passed_over=tuple(sorted(self._labels.passed_over)))
+                        passed_over=tuple(sorted(self._labels.passed_over)), warnings=self._warnings())
+
+    def _warnings(self) -> tuple[str, ...]:
+        """Say where patients cannot be told apart: a split by patient is worth what their identifiers are worth."""
+        images = [self._found.series[uid].instances[0] for uid in self._used]
+        nameless = sum(not image.text("PatientID") for image in images)
+        studies, patients = {image.study_uid for image in images}, {image.text("PatientID") for image in images}
+        found = [f"{nameless} series have no PatientID: each study counts as a patient of its own"] if nameless else []
+        if len(studies) > 1 and len(patients) == 1 and not nameless:
+            found.append(f"{len(studies)} studies have one PatientID and count as one patient; if they are of several, "
+                         "the identifiers were lost and the split is not by patient")
+        return tuple(found)
 
     def _leave_out(self, what: Path | str, why: str) -> None:
         if isinstance(what, str):
@@ -230,19 +241,3 @@ class _Gathering:
         one = self._found.series[uid].instances[0]
         identity = (one.text("IssuerOfPatientID"), one.text("PatientID"))
         return self._names.of("patient", *(identity if identity[1] else ("study", one.study_uid)))
-
-    def _group(self, uid: str, stack: SliceStack) -> dict[str, GroupValue]:
-        one = typical(self._found.series[uid])
-        said = {"maker": one.text("Manufacturer"), "scanner": one.text("ManufacturerModelName"),
-                "kernel": one.text("ConvolutionKernel"), "body_part": one.text("BodyPartExamined")}
-        return {
-            "slice_mm": round(stack.slice_spacing_mm, ROUNDED_MM),
-            "pixel_mm": round(max(stack.planes[0].pixel_spacing_mm), ROUNDED_MM), "slices": len(stack.planes),
-            **{key: value for key, value in said.items() if value}}
-
-
-def _rules_of(model: ModelFile | None, task: str) -> tuple[LabelRule, ...]:
-    """Return a model file's labels as rules; of a model that also marks organs, boxes are those of its lesions."""
-    labels = model.labels if model else ()
-    lesions = tuple(label for label in labels if label.lesion)
-    return tuple(LabelRule.of(label) for label in (lesions if task == "detection" and lesions else labels))

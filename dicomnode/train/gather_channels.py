@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dicomnode.domain.model import InputRole, ModelFile
 from dicomnode.domain.study import INDEXED_KEYWORDS, InstanceRecord, SeriesRecord
-from dicomnode.domain.volume import Volume
+from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import (
     ConflictingInstances,
     MixedFrameOfReference,
@@ -25,10 +25,14 @@ from dicomnode.read.onto import laid, place
 from dicomnode.read.series import load
 from dicomnode.route.facts import label, slice_images, typical
 from dicomnode.route.select import select
+from dicomnode.train.cases import GroupValue
 from dicomnode.train.gather_walk import Found
 
 ANY_IMAGE_TYPE: Final[Mapping[str, tuple[str, ...]]] = {"ImageType": ()}
 """Public data sets hold derived images: without a model's own rules they are welcome."""
+
+ROUNDED_MM: Final = 3
+"""Decimals of the spacings that scores are broken down by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +91,17 @@ def channels_of(series_uid: str, found: Found, channels: Sequence[Channel], mode
     return Channels(names=tuple(loaded), reference=reference,
                     volumes=tuple(_on_grid(name, volume, reference) for name, volume in loaded.items()),
                     series_uids=tuple(volume.stack.series_uid for volume in loaded.values()))
+
+
+def group_of(series: SeriesRecord, stack: SliceStack) -> dict[str, GroupValue]:
+    """Return what scores are broken down by: spacing, maker and the like; nothing that tells of a patient."""
+    one = typical(series)
+    said = {"maker": one.text("Manufacturer"), "scanner": one.text("ManufacturerModelName"),
+            "kernel": one.text("ConvolutionKernel"), "body_part": one.text("BodyPartExamined")}
+    return {
+        "slice_mm": round(stack.slice_spacing_mm, ROUNDED_MM),
+        "pixel_mm": round(max(stack.planes[0].pixel_spacing_mm), ROUNDED_MM), "slices": len(stack.planes),
+        **{key: value for key, value in said.items() if value}}
 
 
 def _bound(series_uid: str, found: Found, channels: Sequence[Channel], model: ModelFile | None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Final, Self
 
 from dicomnode.domain.dicom import Code
-from dicomnode.domain.model import Label
+from dicomnode.domain.model import Label, ModelFile
 from dicomnode.errors import UnusableDataset
 from dicomnode.read.annotations import Box, Structure
 from dicomnode.train.cases import DatasetLabel
@@ -87,6 +87,7 @@ class Labels:
     lesions_only: bool = False
     found: list[DatasetLabel] = field(default_factory=list)
     passed_over: set[str] = field(default_factory=set)
+    _codes: dict[int, set[tuple[Code, Code]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse two rules for one value."""
@@ -101,7 +102,10 @@ class Labels:
             rule = next((rule for rule in self.rules if rule.means(one)), None)
             if rule is None:
                 self.passed_over.add(title(one))
-            return rule.label if rule else None
+                return None
+            if isinstance(one, Structure) and one.category and one.type:
+                self._codes.setdefault(rule.label.value, set()).add((one.category, one.type))
+            return rule.label
         if self.lesions_only and isinstance(one, Structure) and not is_lesion(one):
             self.passed_over.add(title(one))
             return None
@@ -110,6 +114,16 @@ class Labels:
             known = self._new(one)
             self.found.append(known)
         return known
+
+    def coded(self) -> list[DatasetLabel]:
+        """Return the labels that were asked for without codes, with those of their structures, if all say the same."""
+        found = []
+        for label in self.found:
+            codes = self._codes.get(label.value, set())
+            if label.type is None and len(codes) == 1:
+                category, kind = next(iter(codes))
+                found.append(replace(label, category=category, type=kind))
+        return found
 
     def index(self, label: DatasetLabel) -> int:
         """Return the place of a label among the data set's."""
@@ -122,6 +136,13 @@ class Labels:
         return DatasetLabel(
             value=number, name=title(one), category=one.category, type=one.type, lesion=is_lesion(one),
             colour_rgb=one.colour_rgb or colour(number))
+
+
+def rules_of(model: ModelFile | None, task: str) -> tuple[LabelRule, ...]:
+    """Return a model file's labels as rules; of a model that also marks organs, boxes are those of its lesions."""
+    labels = model.labels if model else ()
+    lesions = tuple(label for label in labels if label.lesion)
+    return tuple(LabelRule.of(label) for label in (lesions if task == "detection" and lesions else labels))
 
 
 def title(one: Structure | Box) -> str:

@@ -51,7 +51,7 @@ def matched(found: Found, source: Path, pairs: Path | None) -> tuple[dict[str, l
             lost.append((one.path, f"refers to series {named}: it is not among the images here"))
     stated = _stated(pairs, source, found) if pairs else {}
     for mask in found.masks:
-        series = (stated[mask],) if mask in stated else _by_name(mask, found)
+        series = (stated[mask],) if mask in stated else _by_name(mask, found, source)
         if len(series) == 1:
             marks[series[0]].append(Mark(path=mask, kind="MASK"))
         else:
@@ -72,20 +72,24 @@ def _referred(one: References, found: Found) -> tuple[str, ...]:
     return same if len(same) == 1 else ()
 
 
-def _by_name(mask: Path, found: Found) -> tuple[str, ...]:
+def _by_name(mask: Path, found: Found, source: Path) -> tuple[str, ...]:
     """Return the series that a mask's name means: a UID in it, a folder or patient of that name, its own folder."""
     stem = mask.name.lower()
     for suffix in sorted(MASK_SUFFIXES, key=len, reverse=True):
         stem = stem.removesuffix(suffix)
     uids = tuple(uid for uid in found.series if uid in mask.name)
     stems = {stem, *(stem.removesuffix(f"{joint}{word}") for word in MASK_WORDS for joint in "_-. ")}
-    folders = tuple(uid for uid in found.series if found.folder_of(uid).name.lower() in stems)
+    folders = tuple(uid for uid in found.series if stems & _folder_names(found.folder_of(uid), source))
     patients = tuple(uid for uid, series in found.series.items()
                      if series.instances[0].text("PatientID").lower() in stems - {""})
     beside = tuple(uid for uid in found.series if found.folder_of(uid) == mask.parent)
     below = tuple(uid for uid in found.series if found.folder_of(uid).parent == mask.parent)
     candidates = next((some for some in (uids, folders, patients, beside, below) if some), ())
     return _nearest(mask, candidates, found)
+
+
+def _folder_names(folder: Path, source: Path) -> set[str]:
+    return {part.lower() for part in folder.relative_to(source).parts}
 
 
 def _nearest(mask: Path, candidates: tuple[str, ...], found: Found) -> tuple[str, ...]:

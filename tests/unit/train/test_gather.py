@@ -20,7 +20,7 @@ from dicomnode.train.dataset import read_dataset
 from dicomnode.train.gather import Gathered, Wishes, gather
 from dicomnode.train.gather_channels import Channel
 from dicomnode.train.gather_labels import LabelRule
-from tests.builders import affine_lps, ct_series, dataset, mr_series, uid_of, write_file, write_series
+from tests.builders import affine_lps, ct_series, dataset, enhanced_ct, mr_series, uid_of, write_file, write_series
 from tests.findings import HEART, LEFT_KIDNEY, LUNG, NODULE, block, findings, stack_of, stamp
 
 SHAPE = (6, 16, 20)
@@ -143,7 +143,8 @@ def test_all_series_of_a_patient_go_into_one_split(tmp_path):
     assert sorted(len(found.split(name)) for name in ("training", "validation", "test")) == [1, 1, 4]
 
 
-@pytest.mark.parametrize("file", ["mask.nii.gz", "ct_seg.nii.gz", "ID-a.nii.gz", "SERIES-label.nii"])
+@pytest.mark.parametrize("file", ["mask.nii.gz", "ct_seg.nii.gz", "../a.nii.gz", "../A_mask.nii", "ID-a.nii.gz",
+                                  "SERIES-label.nii"])
 def test_a_mask_finds_its_series_by_folder_name_patient_or_uid(tmp_path, file):
     with_mask(tmp_path / "src", "b", organs())
     uid = a_series("a")[0].SeriesInstanceUID
@@ -185,6 +186,32 @@ def test_labels_are_chosen_by_name_code_or_value(tmp_path):
     assert cases[2].voxels[2] == sum(int(one.sum()) for one in LESIONS)
     assert gathered.passed_over == ("Lung", "value 1")
     assert [label.lesion for label in gathered.dataset.labels] == [False, True]
+    assert [label.type for label in gathered.dataset.labels] == [HEART.type, NODULE.type]
+
+
+def test_a_label_of_structures_with_different_codes_has_none(tmp_path):
+    with_results(tmp_path / "src", "a")
+    found = built(tmp_path, labels=[LabelRule.parse("Chest=1:lung|heart")]).dataset
+    assert found.labels[0].type is None
+
+
+@pytest.mark.parametrize(("identity", "says"), [("", "2 series have no PatientID"), ("ANON", "count as one patient")])
+def test_patients_that_cannot_be_told_apart_are_warned_of(tmp_path, identity, says):
+    for name in ("a", "b"):
+        with_mask(tmp_path / "src", name, organs(), PatientID=identity)
+    assert says in built(tmp_path).warnings[0]
+
+
+def test_an_enhanced_image_is_a_series_like_any_other(tmp_path):
+    hu = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+    image = enhanced_ct(hu, order=[3, 1, 0, 2, 5, 4])
+    (tmp_path / "src").mkdir()
+    write_file(tmp_path / "src" / "image.dcm", image)
+    seg = encode_seg(findings(stack_of([image]), organs()), [image], stamp())
+    (tmp_path / "src" / "seg.dcm").write_bytes(seg.payload)
+    (case,) = built(tmp_path).dataset.training
+    assert np.array_equal(stored(case.images[0]), hu)
+    assert np.array_equal(stored(case.label), np.array([0, 1, 0, 2])[organs()])
 
 
 @pytest.mark.parametrize("text", ["Lung", "Lung=0", "Lung=x", "=1"])
