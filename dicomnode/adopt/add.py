@@ -13,9 +13,10 @@ from dicomnode.adopt.guess import about
 from dicomnode.adopt.skeleton import skeleton, with_keys
 from dicomnode.adopt.unpack import bundle_root, copy_folder, unpack
 from dicomnode.config.models import model_from_text, places
+from dicomnode.config.toml import read_text
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import NodeConfig
-from dicomnode.errors import InferenceError, ModelChanged, ModelRefused, UnusableBundle
+from dicomnode.errors import InferenceError, ModelChanged, ModelRefused, SpoolUnavailable, UnusableBundle
 from dicomnode.infer.digest import bundle_digest
 from dicomnode.infer.pool import Pool
 
@@ -78,7 +79,17 @@ def add(source: Path, config: NodeConfig, wish: Wish) -> Added:
         If it needs code of its own and ``trust`` does not say ``code``.
     ConfigError
         If the model file has mistakes.
+    SpoolUnavailable
+        If files cannot be read or written.
     """
+    try:
+        return _added(source, config, wish)
+    except OSError as error:
+        msg = f"{error.filename or source}: {error.strerror or error}; nothing was added"
+        raise SpoolUnavailable(msg) from error
+
+
+def _added(source: Path, config: NodeConfig, wish: Wish) -> Added:
     models_dir = config.node.models_dir
     models_dir.mkdir(parents=True, exist_ok=True)
     in_place = source.is_dir() and source.resolve().parent == models_dir.resolve()
@@ -141,7 +152,7 @@ def _text(source: Path, root: Path, bundle: str, *, name: str, digest: str, path
     given = wish.model_file or (beside if source.is_dir() and beside.is_file() and beside != path else None)
     found = about(root)
     if given is not None:
-        text = given.read_text(encoding="utf-8")
+        text = read_text(given)
         pinned = model_from_text(text, source=str(given)).digest
         if pinned != digest:
             msg = f"{given} pins {pinned}, the bundle has {digest}; nothing was added"
@@ -149,7 +160,7 @@ def _text(source: Path, root: Path, bundle: str, *, name: str, digest: str, path
         trust = {"trust": wish.trust} if wish.trust else {}
         return with_keys(text, name=name, bundle=bundle, **trust), ()
     if path.exists():
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         _refuse_other_outputs(model_from_text(text, source=str(path)), len(found.labels), path)
         return with_keys(text, bundle=bundle, digest=digest, version=found.version), ()
     return skeleton(found, name=name, bundle=bundle, digest=digest, trust=wish.trust or "pieces"), found.doubts

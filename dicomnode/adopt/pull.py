@@ -13,7 +13,7 @@ from dicomnode.adopt.add import Added, Wish, add, plain
 from dicomnode.adopt.fetch import Fetcher
 from dicomnode.adopt.unpack import bundle_root, unpack
 from dicomnode.domain.node import NodeConfig
-from dicomnode.errors import ModelFailed, ModelRefused, UnusableBundle
+from dicomnode.errors import ModelFailed, ModelRefused, SpoolUnavailable, UnusableBundle
 from dicomnode.infer.configs import parsed
 
 LARGE_FILES: Final = ("large_files.yml", "large_files.yaml", "large_files.json")
@@ -52,6 +52,14 @@ def pull(origin: Origin, config: NodeConfig, wish: Wish) -> Added:
     """
     found = hubs.find(origin.source, origin.fetcher)
     _refuse_changeable(found, origin, wish)
+    try:
+        return _pulled(found, origin, config, wish)
+    except OSError as error:
+        msg = f"{error.filename or config.node.models_dir}: {error.strerror or error}; nothing was added"
+        raise SpoolUnavailable(msg) from error
+
+
+def _pulled(found: hubs.Found, origin: Origin, config: NodeConfig, wish: Wish) -> Added:
     config.node.models_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pulling-", dir=config.node.models_dir) as staging:
         folder = _fetched(found, origin, Path(staging) / plain(found.name))

@@ -11,7 +11,7 @@ from dicomnode import config
 from dicomnode.adopt.add import Wish, add
 from dicomnode.cli import cli
 from dicomnode.config.models import load_model
-from dicomnode.errors import ConfigError, ModelChanged, UnusableBundle
+from dicomnode.errors import ConfigError, ModelChanged, SpoolUnavailable, UnusableBundle
 from dicomnode.infer.digest import bundle_digest
 
 QUIET = Wish(load=False)
@@ -169,3 +169,10 @@ def test_the_command_says_what_was_added_and_what_is_left_to_do(bundle, node_tom
     said = CliRunner().invoke(cli, ["--config", str(node_toml), "models", "add", str(bundle), "--no-load"]).output
     assert "added    spleen_ct 0.5.3 (segmentation)" in said
     assert "dicomnode process FOLDER --model spleen_ct" in said
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_left(bundle, node):
+    node.node.models_dir.parent.mkdir(parents=True, exist_ok=True)
+    node.node.models_dir.write_text("a file where the folder should be", encoding="utf-8")
+    with pytest.raises(SpoolUnavailable, match="nothing was added"):
+        add(bundle, node, QUIET)
