@@ -14,11 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from dicomnode import __version__
+from dicomnode.errors import UnusableAnnotation
 from dicomnode.train.cases import SPLITS, Case, Dataset, GroupValue
 from dicomnode.train.dataset_pictures import drawn, seen, slices_of
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 MOST_BARS: Final = 12
+LONGEST_KIND: Final = 90
 SHOWN_GROUPS: Final[Mapping[str, str]] = {
     "slice_mm": "Distance between slices (mm)", "pixel_mm": "Pixel spacing (mm)", "slices": "Slices", "maker": "Maker",
     "scanner": "Scanner", "kernel": "Kernel", "body_part": "Body part",
@@ -151,6 +153,11 @@ def _bars(values: Sequence[GroupValue], unsaid: int) -> list[Bar]:
 
 
 def _reasons(dataset: Dataset) -> list[tuple[str, int]]:
-    """Count what was left out by the class of its reason."""
-    kinds = Counter(one.why.partition(":")[0] if ": " in one.why[:30] else one.why[:60] for one in dataset.left_out)
-    return kinds.most_common()
+    """Count what was left out by the kind of its reason."""
+    return Counter(_kind(one.why) for one in dataset.left_out).most_common()
+
+
+def _kind(why: str) -> str:
+    """Return the class of an error or the first words of a sentence: what comes before the particulars."""
+    head, _, rest = why.removeprefix(f"{UnusableAnnotation.__name__}: ").partition(": ")
+    return head.partition(" (")[0] if rest or len(head) < LONGEST_KIND else f"{head[:LONGEST_KIND]}…"

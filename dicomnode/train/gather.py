@@ -231,7 +231,7 @@ class _Gathering:
             except UnusableAnnotation as error:
                 self._leave_out(path, error.reason)
         for uid in tabled.keys() - self._found.series.keys():
-            self._leave_out(uid, "a table names it, its images are not here")
+            self._leave_out(uid, "its images are not here: a table names it")
         return {uid: listed for uid, listed in tabled.items() if uid in self._found.series}
 
     def _study(self, uid: str) -> str:

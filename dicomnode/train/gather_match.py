@@ -48,14 +48,16 @@ def matched(found: Found, source: Path, pairs: Path | None) -> tuple[dict[str, l
             marks[uid].append(Mark(path=one.path, kind=one.kind))
         if not series:
             named = ", ".join(sorted(one.series_uids)[:2]) or "none that it names"
-            lost.append((one.path, f"refers to series {named}: it is not among the images here"))
+            lost.append((one.path, f"its images are not here: it refers to series {named}"))
     stated = _stated(pairs, source, found) if pairs else {}
     for mask in found.masks:
         series = (stated[mask],) if mask in stated else _by_name(mask, found, source)
         if len(series) == 1:
             marks[series[0]].append(Mark(path=mask, kind="MASK"))
         else:
-            lost.append((mask, f"{len(series)} series could be meant by its name and folder; say which with --pairs"))
+            why = (f"which series it belongs to is not clear: {len(series)} could be meant by its name and folder; "
+                   "say which with --pairs")
+            lost.append((mask, why))
     return marks, lost
 
 

@@ -156,7 +156,7 @@ def test_a_mask_that_could_belong_to_two_series_asks_for_pairs(tmp_path):
     source = tmp_path / "src"
     with_mask(source, "a", organs())
     write_series(source / "a" / "other", a_series("a2", StudyInstanceUID=a_series("a")[0].StudyInstanceUID))
-    with pytest.raises(UnusableDataset, match="2 series could be meant"):
+    with pytest.raises(UnusableDataset, match="2 could be meant"):
         built(tmp_path)
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("mask,series\na/mask.nii.gz,a/ct\n")
@@ -327,7 +327,7 @@ def test_everything_that_is_left_out_says_why(tmp_path):
     gathered = built(tmp_path)
     told = reasons(gathered)
     assert len(list(gathered.dataset.cases)) == 1
-    for what in ("nothing that was asked for is marked", "no annotation refers to it", "it is not among the images",
+    for what in ("nothing that was asked for is marked", "no annotation refers to it", "its images are not here: it refers to series",
                  "moved/mask.nii.gz: UnusableAnnotation: its grid is not", "broken.dcm: CannotUnderstand"):
         assert what in told
     assert len(gathered.dataset.left_out) == len(gathered.left_out)
@@ -398,7 +398,7 @@ def test_tables_give_boxes_and_name_series_that_are_missing(tmp_path):
     (case,) = gathered.dataset.training
     assert case.boxes_lps_mm.tolist() == [[-20, -30, 104, 6, 6, 6]]
     assert gathered.dataset.labels[0].name == "finding"
-    assert "series 1.2.3: a table names it" in reasons(gathered)
+    assert "series 1.2.3: its images are not here: a table names it" in reasons(gathered)
 
 
 def test_each_component_of_a_mask_is_a_box_where_nothing_else_says_more(tmp_path):
