@@ -84,6 +84,11 @@ def scale():
         return json.load(file)["scale"]
 
 
+class Prompted:
+    def __call__(self, data):
+        return {**data, "image": data["image"] + data["prompt"]}
+
+
 class Scaled(torch.nn.Module):
     def __init__(self, network):
         super().__init__()
@@ -150,7 +155,10 @@ def evaluated_form(folder: Path) -> Path:
 def scripted_form(folder: Path) -> Path:
     """A segmentation whose network is wrapped by the bundle's own code, which reads a file of the bundle."""
     def change(config: dict[str, Any]) -> None:
-        config["imports"] += ["$import scripts.net"]
+        config["imports"] += ["$import scripts.net", "$import no_such_package_of_the_author as own"]
+        config["prompt"] = 1.0
+        config["dataset"]["data"] = "$[{'image': i, 'prompt': @prompt} for i in (@datalist or ['absent'])]"
+        config["preprocessing"]["transforms"].append({"_target_": "scripts.net.Prompted"})
         config["bare"] = config["network_def"]
         config["network_def"] = {"_target_": "scripts.net.Scaled", "network": "@bare"}
         config["checkpoint"] = {**config.pop("handlers")[0], "load_dict": {"model": "@bare"}}

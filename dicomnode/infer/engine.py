@@ -26,7 +26,7 @@ from dicomnode.infer.job import Answer, Job, Loading
 from dicomnode.infer.memory_files import ROOT, MemoryFiles
 from dicomnode.infer.parse import build, components
 from dicomnode.infer.shape import GROUND_TRUTH, without_key
-from dicomnode.infer.unattended import SAVED, before_running, unattended
+from dicomnode.infer.unattended import OWN_ITEMS, SAVED, before_running, unattended
 
 FOREIGN_ERRORS: Final = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError,
                          OSError, ImportError, ArithmeticError)
@@ -37,7 +37,13 @@ WORLD: Final = "AffineBoxToWorldCoordinated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """A bundle's own evaluator, ready to run over one item."""
+    """A bundle's own evaluator, ready to run over one item.
+
+    Parameters
+    ----------
+    prompts:
+        What an item of the bundle's own data set has besides images: the labels that a promptable model is asked for.
+    """
 
     evaluator: Any
     parser: ConfigParser
@@ -46,6 +52,7 @@ class Engine:
     model: Mapping[str, Any]
     device: torch.device
     files: MemoryFiles
+    prompts: Mapping[str, Any]
 
     def run(self, job: Job) -> Answer:
         """Put the volume in the place of the data set, run the evaluator, and read its output.
@@ -72,7 +79,7 @@ class Engine:
 
     def _item(self, job: Job) -> dict[str, Any]:
         image = standard.loaded_image(job.channels_zyx, job.affine_ras_mm)
-        return standard.by_key(image, self.keys)
+        return {**self.prompts, **standard.by_key(image, self.keys)}
 
     def _answer(self, job: Job) -> dict[str, Any]:
         output = self.evaluator.state.output
@@ -119,7 +126,17 @@ def load(loading: Loading) -> Engine:
     for name in before_running(ready):
         build(parser, name)
     return Engine(evaluator=build(parser, "evaluator"), parser=parser, config=ready, keys=keys, model=loading.model,
-                  device=loading.device, files=files)
+                  device=loading.device, files=files, prompts=_prompts(parser, keys))
+
+
+def _prompts(parser: ConfigParser, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the first of the bundle's own items has besides images and truth; most list files of their author."""
+    try:
+        items = parser.get_parsed_content(OWN_ITEMS)
+        first = items[0] if len(items) else {}
+        return {key: value for key, value in first.items() if key not in {*keys, GROUND_TRUTH}}
+    except FOREIGN_ERRORS:
+        return {}
 
 
 def _probabilities(prediction: Any, classes: list[int]) -> dict[str, float]:  # noqa: ANN401 - of the bundle

@@ -163,6 +163,8 @@ def labels_zyx(prediction: torch.Tensor, shape_zyx: Sequence[int]) -> AnyArray:
     kind = np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16
     whole = values[0].numpy().astype(kind)
     if values.is_floating_point() and not bool((values[0] == values[0].round()).all()):
-        msg = "the bundle gives fractions where labels are expected: its postprocessing lacks AsDiscreted"
+        msg = ("the bundle gives fractions where labels are expected: its postprocessing lacks AsDiscreted, or Invertd "
+               "interpolates labels; the model file can mend the latter: [runtime] overrides = "
+               '{ "postprocessing#transforms#N#nearest_interp" = true }')
         raise ModelFailed(msg)
     return whole.transpose(2, 1, 0)

@@ -22,6 +22,8 @@ LOADING: Final = frozenset({"num_workers", "shuffle", "persistent_workers", "pre
                             "sampler", "buffer_size", "buffer_timeout", "use_thread_workers", "repeats"})
 """Arguments of data loaders that concern many items, or other processes."""
 RUNS_IT: Final = re.compile(r"@evaluator\.run\(")
+OWN_ITEMS: Final = "dicomnode_own_items"
+"""Id of the data that the bundle's own data set would have had."""
 SAVED: Final = "dicomnode_saved"
 """Id of the expression by which the bundle's own saver would turn the evaluator's output into what it writes."""
 
@@ -46,12 +48,12 @@ def unattended(config: Mapping[str, Any], *, bundle_root: str, device: str, with
                    "data set; where it has none, wrap it, or use trust = 'pieces'")
             raise ModelFailed(msg)
     clean = {name: _cleaned(value, config, without) for name, value in config.items()}
-    transform = clean["dataset"].get("transform")
+    data, transform = clean["dataset"].get("data", []), clean["dataset"].get("transform")
     clean["dataset"] = {"_target_": "monai.data.Dataset", "data": [{}], "transform": transform}
     if isinstance(clean.get("dataloader"), Mapping):
         clean["dataloader"] = _one_item(clean["dataloader"])
     saved = _saved(config)
-    return {**clean, "bundle_root": bundle_root, "device": f"$torch.device('{device}')",
+    return {**clean, "bundle_root": bundle_root, "device": f"$torch.device('{device}')", OWN_ITEMS: data,
             **({SAVED: saved} if saved else {})}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dicomnode.errors import ModelFailed
-from dicomnode.infer.unattended import SAVED, before_running, unattended
+from dicomnode.infer.unattended import OWN_ITEMS, SAVED, before_running, unattended
 
 CONFIG = {
     "bundle_root": "/home/somebody", "device": "cuda:0",
@@ -53,6 +53,10 @@ def test_what_the_saver_would_have_saved_can_still_be_asked_for(ready):
 
 def test_what_comes_before_the_evaluator_is_done_and_nothing_after_it(ready):
     assert before_running(ready) == ["initialize", "run::0"]
+
+
+def test_the_bundles_own_items_stay_at_hand_for_what_they_have_besides_images(ready):
+    assert ready[OWN_ITEMS] == "$@datalist"
 
 
 def test_more_can_be_taken_out():
