@@ -108,7 +108,8 @@ def load(loading: Loading) -> Engine:
         If pytorch-ignite is missing, or any of that fails.
     """
     if importlib.util.find_spec("ignite") is None:
-        msg = "trust = 'code' runs a bundle's own evaluator, which needs pytorch-ignite: pip install pytorch-ignite"
+        msg = ("trust = 'code' runs a bundle's own evaluator, which needs pytorch-ignite: "
+               "pip install 'dicomnode-monai[engine]'")
         raise ModelFailed(msg)
     logging.disable(logging.CRITICAL)
     borrowed.lend()
