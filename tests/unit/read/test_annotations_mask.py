@@ -8,12 +8,16 @@ import gzip
 import nibabel
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.uid import CTImageStorage
 
+from dicomnode.domain.model import InputRole
 from dicomnode.errors import UnusableAnnotation
 from dicomnode.read.annotations_csv import boxes_of_csv, is_box_table
 from dicomnode.read.annotations_mask import is_mask_file, structures_of_mask
 from dicomnode.read.nrrd import read_nrrd
-from tests.builders import affine_lps, ct_series
+from dicomnode.read.series import load
+from tests.builders import affine_lps, ct_series, uid_of
 from tests.findings import stack_of
 from tests.shared import shared_data
 
@@ -201,3 +205,22 @@ def test_the_tables_of_luna16_are_read():
     path = shared_data("gt_luna16_froc") / "evaluationScript" / "annotations" / "annotations.csv"
     assert is_box_table(path)
     assert sum(len(boxes) for boxes in boxes_of_csv(path).values()) == 1186
+
+
+def test_a_mask_made_by_others_programs_lies_on_its_organs(tmp_path):
+    folder = shared_data("ct_totalsegmentator_example") / "tests" / "reference_files"
+    paths = []
+    for number, path in enumerate(sorted((folder / "example_ct_dicom").iterdir())):
+        image = dcmread(path)  # its identity was removed; give it one
+        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = CTImageStorage
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = uid_of("example", number)
+        image.SeriesInstanceUID, image.StudyInstanceUID = uid_of("example", "series"), uid_of("example", "study")
+        image.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+        paths.append(tmp_path / f"{number}.dcm")
+    volume = load(paths, InputRole(role="ct")).volume
+    organs = {one.number: volume.values_zyx[one.mask_zyx] for one in structures_of_mask(
+        folder / "example_seg_dicom.nii.gz", volume.stack)}
+    liver, vertebra = organs[5], organs[32]
+    assert 60 < liver.mean() < 120
+    assert liver.std() < 30
+    assert vertebra.mean() > 200
