@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from dicomnode.adopt import anatomy
+from dicomnode.adopt.ending import Ending, ending_of
+from dicomnode.errors import ModelFailed, ModelRefused
+from dicomnode.infer.configs import CONFIGS, parsed
 
 METADATA_MAX_BYTES: Final = 4 << 20
 BACKGROUND: Final = frozenset({"background", "bg", "other", "others", "none", "clear label"})
@@ -55,6 +59,7 @@ class About:
     intended_use: str
     description: str
     volumetric: bool
+    ending: Ending
     inputs: tuple[GuessedInput, ...]
     labels: tuple[GuessedLabel, ...]
     doubts: tuple[str, ...]
@@ -66,11 +71,13 @@ def about(folder: Path) -> About:
     formats = _table(metadata, "network_data_format")
     image, pred = _first(formats, "inputs"), _first(formats, "outputs")
     doubts: list[str] = [] if metadata else ["configs/metadata.json is absent or not readable: everything is a guess"]
-    task = _task(metadata, pred, folder)
+    config = _config(folder)
+    task, ending = _task(metadata, pred, config), ending_of(config)
     return About(
         task=task, version=_line(metadata.get("version")) or "0", description=_line(metadata.get("description")),
         intended_use=_line(metadata.get("intended_use")) or UNSTATED_USE, volumetric=_dimensions(image) != 2,  # noqa: PLR2004
-        inputs=tuple(_inputs(image, doubts)), labels=tuple(_labels(metadata, pred, task, doubts)),
+        ending=ending, inputs=tuple(_inputs(image, doubts)),
+        labels=tuple(_labels(metadata, pred, task, ending, doubts)),
         doubts=tuple(doubts))
 
 
@@ -83,11 +90,17 @@ def _read(path: Path) -> Json:
     return found if isinstance(found, dict) else {}
 
 
-def _task(metadata: Json, pred: Json, folder: Path) -> str:
+def _config(folder: Path) -> Json:
+    for name in CONFIGS:
+        with suppress(OSError, ModelFailed, ModelRefused), (folder / name).open("rb") as file:
+            return parsed(name, file.read(METADATA_MAX_BYTES))
+    return {}
+
+
+def _task(metadata: Json, pred: Json, config: Json) -> str:
     said = " ".join(_line(metadata.get(key)) for key in ("task", "name", "description")).lower()
     form = _line(pred.get("format")).lower()
-    names = _table(_read(folder / "configs" / "inference.json"), "detector")
-    if names or "detection" in said or form in {"boxes", "points"}:
+    if "detector" in config or "detection" in said or form in {"boxes", "points"}:
         return "detection"
     if form in {"classes", "classification", "probabilities"} or "classif" in said:
         return "classification"
@@ -113,7 +126,7 @@ def _inputs(image: Json, doubts: list[str]) -> Iterator[GuessedInput]:
         yield GuessedInput(role=role, modality=modality, contains=name if described else "")
 
 
-def _labels(metadata: Json, pred: Json, task: str, doubts: list[str]) -> Iterator[GuessedLabel]:
+def _labels(metadata: Json, pred: Json, task: str, ending: Ending, doubts: list[str]) -> Iterator[GuessedLabel]:
     channels = _channels(pred)
     if task == "detection":
         yield from _boxed(metadata, channels)
@@ -123,9 +136,10 @@ def _labels(metadata: Json, pred: Json, task: str, doubts: list[str]) -> Iterato
         channels = [(number, f"Structure {number}" if number else "background") for number in range(count)]
         doubts.append("the metadata name no output channels: what each value means must be said")
     has_background = channels[0][1].lower() in BACKGROUND
-    if task == "segmentation" and not has_background and len(channels) > 1:
+    if task == "segmentation" and not has_background and len(channels) > 1 and not ending.overlaps:
         doubts.append("no output channel is called background: either labels overlap (then say overlapping = true), "
-                      "or the bundle turns channels into other values: compare with its documentation")
+                      "or the bundle turns channels into other values: compare with its documentation"
+                      + (f", and with its expression {ending.expression}" if ending.expression else ""))
     first = 0 if task == "classification" or has_background else -1
     used: set[str] = set()
     for number, name in channels[:MOST_NAMED]:

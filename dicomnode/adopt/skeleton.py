@@ -10,6 +10,7 @@ from typing import Final
 
 from dicomnode.adopt.guess import About, GuessedInput, GuessedLabel
 from dicomnode.domain.dicom import Code
+from dicomnode.domain.model import MOST_OVERLAPPING
 
 HEAD: Final = """\
 # Written by `dicomnode models add` from what the bundle says about itself. No person has checked it:
@@ -28,6 +29,8 @@ def skeleton(found: About, *, name: str, bundle: str, digest: str, trust: str) -
         lines += _input(one, volumetric=found.volumetric)
     for label in found.labels:
         lines += _class(label) if found.task == "classification" else _label(label, found.task)
+    if found.task == "classification":
+        lines += _classification(found)
     lines += ["", "[runtime]", "time_limit_s = 600", "memory_limit_mb = 8000"]
     return "\n".join(lines) + "\n"
 
@@ -52,6 +55,8 @@ def _top(found: About, name: str, bundle: str, digest: str, trust: str) -> Itera
     yield f"digest = {_text(digest)}"
     yield f"version = {_text(found.version)}"
     yield f"trust = {_text(trust)}"
+    if found.task == "segmentation" and found.ending.overlaps and 1 < len(found.labels) <= MOST_OVERLAPPING:
+        yield "overlapping = true   # CONFIRM: the bundle gives one channel per label, and labels may share voxels"
     yield "confirmed = false"
     yield "research = true"
     yield f"intended_use = {_text(found.intended_use)}   # CONFIRM: reports quote it"
@@ -89,6 +94,15 @@ def _class(label: GuessedLabel) -> Iterator[str]:
     yield f"name = {_text(label.name)}"
     yield f"code = {_code(label.codes.type)}   # {_advice(label)}"
     yield "finding = true   # CONFIRM: false where the class says that nothing is there"
+
+
+def _classification(found: About) -> Iterator[str]:
+    yield "\n[classification]"
+    yield "report_at_least = 0.5   # CONFIRM"
+    if found.ending.sigmoid:
+        yield "exclusive = false   # CONFIRM: each class stands for itself"
+    elif not found.ending.softmax:
+        yield 'activation = "softmax"   # CONFIRM: the bundle gives scores; sigmoid where several classes may hold'
 
 
 def _advice(label: GuessedLabel) -> str:

@@ -135,3 +135,38 @@ def test_keys_are_set_where_they_stand_and_nothing_else_changes():
     text = 'name = "a"\n# why\nversion = "1"   # x\n\n[[inputs]]\nname = "kept"\n'
     assert with_keys(text, name="b\\1", trust="code") == (
         'name = "b\\\\1"\n# why\nversion = "1"   # x\ntrust = "code"\n\n[[inputs]]\nname = "kept"\n')
+
+
+def ends(*steps: tuple[str, dict[str, object]]):
+    """A config whose postprocessing has these steps."""
+    return {"postprocessing": {"_target_": "Compose", "transforms": [{"_target_": name, "keys": "pred", **arguments}
+                                                                     for name, arguments in steps]}}
+
+
+THREE = {"format": "segmentation", "channel_def": {"0": "Tumor core", "1": "Whole tumor", "2": "Enhancing tumor"}}
+
+
+def test_channels_that_are_thresholded_each_for_itself_become_labels_that_overlap(tmp_path):
+    config = ends(("Activationsd", {"sigmoid": True}), ("AsDiscreted", {"threshold": 0.5}))
+    found = guessed(tmp_path, pred=THREE, config=config)
+    assert model_of(found).overlapping
+    assert not any("overlapping" in doubt for doubt in found.doubts)
+
+
+def test_an_expression_that_gives_channels_other_values_is_shown_to_whoever_confirms(tmp_path):
+    func = "$lambda x: torch.where(x[[2]] > 0, 4, 0)"
+    config = ends(("Activationsd", {"sigmoid": True}), ("Lambdad", {"func": func}))
+    found = guessed(tmp_path, pred=THREE, config=config)
+    assert not model_of(found).overlapping
+    assert any("torch.where(x[[2]] > 0, 4, 0)" in doubt for doubt in found.doubts)
+
+
+@pytest.mark.parametrize(("steps", "exclusive", "activation"), [
+    ([("Activationsd", {"softmax": True}), ("AsDiscreted", {"argmax": [True, False]})], True, "bundle"),
+    ([("Activationsd", {"sigmoid": True})], False, "bundle"),
+    ([("AsDiscreted", {"argmax": True, "to_onehot": 2})], True, "softmax"),
+])
+def test_how_a_classifier_ends_says_whether_its_classes_exclude_each_other(tmp_path, steps, exclusive, activation):
+    found = guessed(tmp_path, pred={"format": "classes", "channel_def": {"0": "in", "1": "out"}}, config=ends(*steps))
+    settings = model_of(found).classification
+    assert (settings.exclusive, settings.activation) == (exclusive, activation)
