@@ -56,8 +56,7 @@ class DatasetWriter:
 
     def __init__(self, root: Path, *, name: str, task: str, channels: Sequence[str], modality: str,
                  labels: Sequence[DatasetLabel]) -> None:
-        if root.is_dir() and any(root.iterdir()):
-            raise UnusableDataset(f"{root}: is not empty; remove what lies there, or name another folder")
+        refuse_full(root)
         if task not in TASKS:
             raise UnusableDataset(f"task = {task!r}: allowed are {', '.join(TASKS)}")
         self._root, self._cases = root, dict[str, tuple[str | None, Case]]()
@@ -207,6 +206,12 @@ class DatasetWriter:
         nibabel.save(image, path)
         self._files[name] = file_digest(path)
         return path
+
+
+def refuse_full(root: Path) -> None:
+    """Refuse a folder that holds something: nothing is overwritten, and half a data set is none."""
+    if root.is_dir() and any(root.iterdir()):
+        raise UnusableDataset(f"{root}: is not empty; remove what lies there, or name another folder")
 
 
 def _named(name: str) -> str:

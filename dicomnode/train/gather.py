@@ -14,7 +14,7 @@ from dicomnode.errors import UnusableAnnotation, UnusableDataset, UnusableInput
 from dicomnode.read.annotations import Box
 from dicomnode.read.annotations_csv import boxes_of_csv
 from dicomnode.train.cases import Dataset
-from dicomnode.train.dataset_writer import DEFAULT_SHARES, DatasetWriter
+from dicomnode.train.dataset_writer import DEFAULT_SHARES, DatasetWriter, refuse_full
 from dicomnode.train.gather_case import Truth, boxes, label_map
 from dicomnode.train.gather_channels import Channel, Channels, channels_of, group_of
 from dicomnode.train.gather_labels import LabelRule, Labels, rules_of
@@ -87,6 +87,7 @@ def gather(wishes: Wishes, tell: Callable[[str], None] = lambda _text: None) -> 
     UnusableDataset
         If nothing can be taken, or the wishes contradict each other or the folder.
     """
+    refuse_full(wishes.out)
     found = walk(wishes.source, tell)
     if not found.series:
         raise UnusableDataset(f"{wishes.source}: no CT or MR image series in it ({found.other_files} other files, "

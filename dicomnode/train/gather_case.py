@@ -18,6 +18,8 @@ from dicomnode.read.marks import boxes_of, structures_of
 from dicomnode.train.gather_labels import Labels
 from dicomnode.train.gather_match import Mark
 
+SAME_LESION: Final = 0.5
+"""Two boxes of one label that share this much of their union are one lesion."""
 MOST_NOTES: Final = 5
 """Pairs of overlapping labels that are named one by one."""
 
@@ -88,8 +90,28 @@ def boxes(marks: Sequence[Mark], tabled: Sequence[Box], stack: SliceStack, label
     listed = [traced.get(box.tracking_uid, box) for box in stated]
     listed += [box for uid, box in traced.items() if uid not in known]
     truth.boxes = [(box, labels.index(label)) for box in listed if (label := labels.of(box)) is not None]
-    truth.boxes += components
+    truth.boxes = _distinct(truth.boxes + components, truth)
     return truth
+
+
+def _distinct(found: Sequence[tuple[Box, int]], truth: Truth) -> list[tuple[Box, int]]:
+    """Return each lesion once: two readers, or a result and the one that replaced it, mark the same place."""
+    kept: list[tuple[Box, int]] = []
+    for box, place in found:
+        if not any(place == other and _shared(box, one) >= SAME_LESION for one, other in kept):
+            kept.append((box, place))
+    twice = len(found) - len(kept)
+    if twice:
+        truth.notes.append(f"{twice} {'findings were marked twice and count' if twice > 1 else 'finding was marked twice and counts'} once")
+    return kept
+
+
+def _shared(one: Box, other: Box) -> float:
+    """Return intersection over union of two boxes."""
+    low = np.maximum(one.centre_lps_mm - one.size_lps_mm / 2, other.centre_lps_mm - other.size_lps_mm / 2)
+    high = np.minimum(one.centre_lps_mm + one.size_lps_mm / 2, other.centre_lps_mm + other.size_lps_mm / 2)
+    both = float(np.prod(np.maximum(high - low, 0)))
+    return both / (float(np.prod(one.size_lps_mm)) + float(np.prod(other.size_lps_mm)) - both)
 
 
 def _structures(marks: Sequence[Mark], stack: SliceStack, truth: Truth) -> Iterator[Structure]:

@@ -327,8 +327,8 @@ def test_everything_that_is_left_out_says_why(tmp_path):
     gathered = built(tmp_path)
     told = reasons(gathered)
     assert len(list(gathered.dataset.cases)) == 1
-    for what in ("nothing that was asked for is marked", "no annotation refers to it", "its images are not here: it refers to series",
-                 "moved/mask.nii.gz: UnusableAnnotation: its grid is not", "broken.dcm: CannotUnderstand"):
+    for what in ("nothing that was asked for is marked", "no annotation refers to it",
+                 "its images are not here: it refers to series", "moved/mask.nii.gz: UnusableAnnotation: its grid is not", "broken.dcm: CannotUnderstand"):
         assert what in told
     assert len(gathered.dataset.left_out) == len(gathered.left_out)
 
@@ -382,6 +382,13 @@ def test_the_same_file_twice_counts_once(tmp_path):
     assert len(list(built(tmp_path).dataset.cases)) == 1
 
 
+def test_a_folder_that_holds_something_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("kept")
+    with pytest.raises(UnusableDataset, match="is not empty"):
+        built(tmp_path)
+
+
 def test_a_folder_without_images_says_so(tmp_path):
     (tmp_path / "src").mkdir()
     with pytest.raises(UnusableDataset, match="no CT or MR image series"):
@@ -406,6 +413,18 @@ def test_each_component_of_a_mask_is_a_box_where_nothing_else_says_more(tmp_path
     with_mask(tmp_path / "src", "a", spots)
     (case,) = built(tmp_path, task="detection", labels=[LabelRule.parse("Nodule=1!")]).dataset.training
     assert case.boxes_lps_mm[:, 3:].tolist() == [[5, 4, 4], [3, 3, 4]]
+
+
+def test_a_lesion_that_two_readers_marked_counts_once(tmp_path):
+    source = tmp_path / "src"
+    write_series(source / "a", a_series("a"))
+    uid = a_series("a")[0].SeriesInstanceUID
+    (source / "annotations.csv").write_text(
+        f"seriesuid,coordX,coordY,coordZ,diameter_mm\n{uid},-20,-30,104,6\n{uid},-19.5,-30,104,6\n{uid},-26,-30,104,6\n")
+    gathered = built(tmp_path, task="detection")
+    (case,) = gathered.dataset.training
+    assert case.boxes_lps_mm[:, 0].tolist() == [-20, -26]
+    assert gathered.notes[case.id] == ("1 finding was marked twice and counts once",)
 
 
 def test_a_table_of_classes_makes_a_data_set_for_classification(tmp_path):
