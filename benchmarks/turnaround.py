@@ -14,10 +14,12 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sqlite3
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +101,7 @@ def _queued(node: TourNode, studies: list[list[Path]], workers: int) -> dict[str
     for _ in range(workers):
         _await(node, "model_loaded")
     pids = [int(path.name.split(".")[1]) for path in (node.folder / "data" / "run").glob("worker.*.alive")]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    _freeze(pids, node.folder / "data" / "dicomnode.sqlite")
     for paths in studies:
         send_files(node_ae_title="SCANNER", peer=us, paths=paths, timeout_s=60, progress=None)
     for _ in studies:
@@ -116,6 +117,22 @@ def _queued(node: TourNode, studies: list[list[Path]], workers: int) -> dict[str
             if done == len(studies):
                 break
     return {"wall": time.monotonic() - began_s, "read": read_s, "ahead": ahead}
+
+
+def _freeze(pids: list[int], database: Path) -> None:
+    """Stop the workers at a moment when none of them holds the database."""
+    while True:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            with closing(sqlite3.connect(database, timeout=1.0, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        else:
+            return
 
 
 def _ready(us: Peer) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -153,11 +155,23 @@ def test_everything_killed_after_inference_began_still_ends_with_one_result_set(
     assert_exactly_one_result_set(pacs)
 
 
+def stopped_outside_a_transaction(node: LiveNode, pid: int) -> bool:
+    """Stop a process; let it go on where it held the database, which nobody else could write to then."""
+    os.kill(pid, signal.SIGSTOP)
+    with closing(sqlite3.connect(node.folder / "data" / "dicomnode.sqlite", timeout=1.0, isolation_level=None)) as c:
+        try:
+            c.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+            return False
+    return True
+
+
 def test_a_worker_killed_after_reading_the_next_study_ahead_leaves_that_study_untouched(node, pacs, chest, tmp_path):
     (tmp_path / "next").mkdir()
     write_phantom_study(tmp_path / "next", seed=12)
     (pid,) = until(lambda: node.pids("worker"), "the worker is there")
-    os.kill(pid, signal.SIGSTOP)
+    until(lambda: stopped_outside_a_transaction(node, pid), "the worker is stopped while it holds no lock")
     try:
         send(node, chest)
         send(node, sorted((tmp_path / "next").glob("*.dcm")))
