@@ -102,7 +102,8 @@ def _distinct(found: Sequence[tuple[Box, int]], truth: Truth) -> list[tuple[Box,
             kept.append((box, place))
     twice = len(found) - len(kept)
     if twice:
-        truth.notes.append(f"{twice} {'findings were marked twice and count' if twice > 1 else 'finding was marked twice and counts'} once")
+        words = "findings were marked twice and count" if twice > 1 else "finding was marked twice and counts"
+        truth.notes.append(f"{twice} {words} once")
     return kept
 
 

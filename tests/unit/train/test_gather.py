@@ -328,7 +328,8 @@ def test_everything_that_is_left_out_says_why(tmp_path):
     told = reasons(gathered)
     assert len(list(gathered.dataset.cases)) == 1
     for what in ("nothing that was asked for is marked", "no annotation refers to it",
-                 "its images are not here: it refers to series", "moved/mask.nii.gz: UnusableAnnotation: its grid is not", "broken.dcm: CannotUnderstand"):
+                 "its images are not here: it refers to series", "broken.dcm: CannotUnderstand",
+                 "moved/mask.nii.gz: UnusableAnnotation: its grid is not"):
         assert what in told
     assert len(gathered.dataset.left_out) == len(gathered.left_out)
 
