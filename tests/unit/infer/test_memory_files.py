@@ -110,3 +110,15 @@ def test_afterwards_all_is_as_before(tmp_path):
     assert (builtins.open, io.open, os.stat, os.listdir, os.scandir, os.mkdir, list(sys.meta_path)) == before
     assert "bundle_single" not in sys.modules
     assert not Path("/bundle/models/model.pt").exists()
+
+
+def test_torch_and_numpy_load_what_lies_in_the_bundle(tmp_path):
+    import numpy as np
+    import torch
+
+    torch.save({"arch_code": [1, 2]}, tmp_path / "code.pt")
+    np.save(tmp_path / "priors.npy", np.arange(3))
+    files = {f"models/{path.name}": path.read_bytes() for path in tmp_path.iterdir()}
+    with MemoryFiles(files):
+        assert torch.load("/bundle/models/code.pt", weights_only=True) == {"arch_code": [1, 2]}
+        assert np.load("/bundle/models/priors.npy").tolist() == [0, 1, 2]
