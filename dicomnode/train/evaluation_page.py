@@ -185,7 +185,9 @@ def number(value: float, metric: str) -> str:
     """Write a value as finely as its metric deserves."""
     if np.isnan(value):
         return NOTHING
-    return f"{value:.1f}" if unit_of(metric) in {"mm", "ml", "%"} and abs(value) >= 1 else f"{value:.3f}"
+    if unit_of(metric) not in {"mm", "ml", "%"}:
+        return f"{value:.3f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"  # noqa: PLR2004 - two digits or more
 
 
 def _range(estimate: Estimate, metric: str) -> str:

@@ -127,6 +127,7 @@ def intervals(scores: Sequence[Score], metric: str, title: str) -> str:
             _interval(axes, place, score.estimate.value, score.estimate.low, score.estimate.high)
         if whole is not None:
             axes.axvline(whole, color=GREY, lw=1, ls="--")
+        axes.set_ylim(-0.6, len(parts) - 0.4)
         axes.set_yticks(range(len(parts)), [f"{score.key}: {score.group} (n={score.estimate.cases})"
                                             for score in reversed(parts)], fontsize=8)
 
@@ -144,6 +145,7 @@ def forest(differences: Sequence[Difference], label: str) -> str:
         axes.axvline(0, color=GREY, lw=1, ls="--")
         for place, one in enumerate(reversed(rows)):
             _interval(axes, place, one.estimate.value, one.estimate.low, one.estimate.high)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set_yticks(range(len(rows)), [metric_name(one.metric) for one in reversed(rows)], fontsize=8)
 
     return _svg(draw, f"{label}: second minus first", "difference", "", height=1.1 + 0.24 * len(rows))
