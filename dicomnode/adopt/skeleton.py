@@ -19,6 +19,8 @@ HEAD: Final = """\
 """
 GOLDEN_ANGLE: Final = 0.618034
 """Part of the colour circle between the colours of two labels: neighbours never look alike."""
+NOTHING: Final = re.compile(r"(normal|negative|healthy|background|none|no[ _-].*)$", re.IGNORECASE)
+"""Names of classes that say that nothing is there."""
 TABLE: Final = re.compile(r"^\[", re.MULTILINE)
 
 
@@ -93,7 +95,8 @@ def _class(label: GuessedLabel) -> Iterator[str]:
     yield f"value = {label.value}"
     yield f"name = {_text(label.name)}"
     yield f"code = {_code(label.codes.type)}   # {_advice(label)}"
-    yield "finding = true   # CONFIRM: false where the class says that nothing is there"
+    nothing = bool(NOTHING.match(label.name))
+    yield f"finding = {str(not nothing).lower()}   # CONFIRM: false where the class says that nothing is there"
 
 
 def _classification(found: About) -> Iterator[str]:

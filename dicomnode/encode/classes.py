@@ -42,6 +42,13 @@ def class_group(findings: ModelFindings, one: Classification, stamp: Stamp) -> s
     return group
 
 
+def found_nothing(findings: ModelFindings) -> bool:
+    """Whether the classes say that nothing is there: none that stands for a finding is present, and one could tell."""
+    presences = {one.presence for one in findings.classifications}
+    present = [one for one in findings.classifications if one.presence is Presence.PRESENT and one.of.finding]
+    return not present and Presence.UNDETERMINED not in presences
+
+
 def class_sentences(models: Sequence[ModelFindings], language: str) -> list[str]:
     """Say of each class in words what its group says in codes."""
     return [sentence(f"class_{one.presence.value}", language, model=findings.provenance.model_name,

@@ -13,7 +13,7 @@ from dicomnode.domain.dicom import BASIC_TEXT_SR_STORAGE, Code
 from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed
 from dicomnode.domain.model import Label
 from dicomnode.encode import sources as images
-from dicomnode.encode.classes import class_sentences
+from dicomnode.encode.classes import class_sentences, found_nothing
 from dicomnode.encode.codes import (
     ABSENT,
     CONCLUSION,
@@ -67,6 +67,8 @@ def class_report(models: Sequence[ModelFindings], sources: Mapping[str, Sequence
         examined = [source for uid in dict.fromkeys(one.stack.series_uid for one in models) for source in sources[uid]]
         items = [_text(FINDING, line) for line in class_sentences(models, stamp.language)]
         lines = [line for one in models for line in _caveats(one, stamp.language)]
+        if any(found_nothing(one) for one in models):
+            lines.append(sentence("absence_is_no_proof", stamp.language))
         role = Role(kind="TEXT", group="classification", name="classification|TEXT", slot=CLASSES_SLOT,
                     subject="classification", models=tuple(one.provenance.model_name for one in models))
         return _write(role, items, lines, examined, stamp)

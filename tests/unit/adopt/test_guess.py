@@ -98,6 +98,13 @@ def test_classes_are_numbered_from_zero_and_none_is_background(tmp_path):
     assert any("no modality" in doubt for doubt in found.doubts)
 
 
+@pytest.mark.parametrize(("name", "finding"), [
+    ("Normal", False), ("no fracture", False), ("healthy", False), ("Nodule", True), ("notochord", True)])
+def test_a_class_that_says_that_nothing_is_there_is_no_finding(tmp_path, name, finding):
+    found = guessed(tmp_path, pred={"format": "classes", "channel_def": {"0": name, "1": "x"}})
+    assert model_of(found).classes[0].finding is finding
+
+
 def test_a_detector_is_known_by_its_task_or_by_its_config(tmp_path):
     by_task = guessed(tmp_path, {"modality": "CT"}, {"format": "dict"}, task="CT lung nodule detection")
     assert (by_task.task, [label.name for label in by_task.labels]) == ("detection", ["Nodule"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -104,6 +105,19 @@ def test_the_report_names_every_image_that_was_classified():
 def test_the_same_findings_give_the_same_bytes():
     first, again = (reports_of(Presence.PRESENT, Presence.ABSENT) for _ in range(2))
     assert [one.payload for one in first] == [one.payload for one in again]
+
+
+@pytest.mark.parametrize(("presences", "finding", "said"), [
+    ((Presence.PRESENT, Presence.ABSENT), True, False), ((Presence.PRESENT, Presence.ABSENT), False, True),
+    ((Presence.ABSENT, Presence.ABSENT), True, True), ((Presence.UNDETERMINED, Presence.UNDETERMINED), True, False),
+])
+def test_where_no_finding_is_present_the_report_says_that_this_is_no_proof(presences, finding, said):
+    found = found_of(*presences)
+    first, second = found.classifications
+    found = replace(found, classifications=(replace(first, of=replace(first.of, finding=finding)), second))
+    reports = encode_reports([found], {found.stack.series_uid: SERIES}, stamp(found.provenance), {})
+    text = "\n".join(item.get("TextValue", "") for item in items(parsed(reports[2])))
+    assert ("does not prove that nothing is there" in text) is said
 
 
 def test_a_picture_shows_the_middle_slice_and_names_every_class():
