@@ -36,7 +36,8 @@ def train(
         return
     if recipe is None or data is None or out is None:
         raise click.UsageError("RECIPE, --data and --out are needed (or --list)")
-    from dicomnode.train.training import Order, train
+    from dicomnode.train.order import Order
+    from dicomnode.train.training import train
 
     order = Order(data=data, out=out, model_file=model_file or out.with_name(f"{out.name}.toml"), resume=resume,
                   replace=replace, device=device, threads=threads, workers=workers)

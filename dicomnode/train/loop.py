@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 
 from dicomnode.errors import TrainingDiverged
-from dicomnode.train.amp import Precision
+from dicomnode.train.amp import Precision, deterministic
 from dicomnode.train.checkpoint import Checkpoint, Progress, load_checkpoint, load_tensors, save_durably
 from dicomnode.train.loader import Timetable, batches
 from dicomnode.train.rates import Cycle, cycles_of
@@ -90,7 +89,7 @@ class Loop:
             self._restore(load_checkpoint(self.last, self._made_of))
         self._listener.begun(self._progress.step, self._timetable.steps)
         if not self._progress.stopped_early:
-            with _deterministic(wanted=self._settings.deterministic):
+            with deterministic(wanted=self._settings.deterministic):
                 self._steps()
         if self._settings.keep == "best" and self._progress.best_score is not None and self._world.first:
             self._task.network.load_state_dict(load_tensors(self.best))
@@ -205,13 +204,3 @@ class Loop:
 def _mixed(seed: int, step: int, rank: int) -> int:
     """One seed of three numbers, for what a network draws itself (dropout)."""
     return ((seed * 1_000_003 + step) * 4_099 + rank) % (1 << 63)
-
-
-@contextmanager
-def _deterministic(*, wanted: bool) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(wanted, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 
 from dicomnode.errors import UnusableDataset
+from dicomnode.train.amp import Precision
 from dicomnode.train.loader import moved
 from dicomnode.train.prepare import spacing_mm
 from dicomnode.train.tasks import Batch
@@ -18,7 +20,7 @@ from dicomnode.train.tasks import Batch
 if TYPE_CHECKING:
     from dicomnode.train.dataset import Case, Dataset
     from dicomnode.train.recipe import Recipe
-    from dicomnode.train.tasks import Prepared, TrainingTask
+    from dicomnode.train.tasks import Prepared, Sample, Stage, TrainingTask
 
 PLAUSIBLE_SPACING_MM: Final = (0.02, 30.0)
 """A voxel outside of this is a wrong header: metres or microns for millimetres."""
@@ -134,19 +136,47 @@ def _implausible(prepared: Prepared) -> list[str]:
 
 
 def _no_step(recipe: Recipe, prepared: Prepared, task: TrainingTask) -> list[str]:
-    """Return why no loss can be computed in some stage: the network tries two patches of each, and forgets them."""
-    device = next(task.network.parameters()).device
+    """Return why no step can be made in some stage: the network tries two patches of each, and forgets them."""
     before = copy.deepcopy(task.trainee.state_dict())
     found = []
     for number, stage in enumerate(recipe.stages):
         rng = np.random.default_rng((recipe.settings.seed, number))
-        sample = moved(task.draw(prepared, stage, rng), device)
-        batch = Batch(case_ids=(prepared.case.id,) * 2, samples=(sample, sample))
-        try:
-            with torch.no_grad():
-                task.loss(task.trainee.train(), batch, stage)
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-            found.append(f"stage {number}: no loss can be computed for patches of {list(stage.patch_size)} voxels: "
-                         f"{error}")
+        problem = _trial(recipe, task, stage, task.draw(prepared, stage, rng), prepared.case.id)
+        found += [f"stage {number}: {problem}"] if problem else []
     task.trainee.load_state_dict(before)
     return found
+
+
+def _trial(recipe: Recipe, task: TrainingTask, stage: Stage, sample: Sample, case_id: str) -> str:
+    """Return what is wrong with the loss or gradient of a batch of twice the same sample; empty where nothing is."""
+    parameters = list(task.trainee.parameters())
+    precision = Precision.of(recipe.settings.amp, parameters[0].device)
+    sample = moved(sample, parameters[0].device)
+    batch = Batch(case_ids=(case_id, case_id), samples=(sample, sample))
+    try:
+        with torch.no_grad(), precision.autocast(), _shortest_edges(task.network) as edges:
+            task.loss(task.trainee.train(), batch, stage)
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        return f"no loss can be computed for patches of {list(stage.patch_size)} voxels: {error}"
+    if min(edges, default=precision.least_map) < precision.least_map:
+        return (f"patches of {list(stage.patch_size)} voxels make maps of {min(edges)} voxels inside the network, and "
+                f"{precision} gradients of maps below {precision.least_map} are wrong on a CPU: write amp: false, or "
+                "take larger patches")
+    return ""
+
+
+@contextmanager
+def _shortest_edges(network: torch.nn.Module) -> Iterator[set[int]]:
+    """Collect the shortest edge of every map that a convolution sees or makes within the block."""
+    found: set[int] = set()
+
+    def look(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        found.update((min(inputs[0].shape[2:]), min(output.shape[2:])))
+
+    layers = (torch.nn.Conv3d, torch.nn.ConvTranspose3d)
+    hooks = [module.register_forward_hook(look) for module in network.modules() if isinstance(module, layers)]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()

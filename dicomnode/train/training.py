@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import shutil
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +24,7 @@ from dicomnode.train.fast_paths import with_measured
 from dicomnode.train.journal import Journal, missing_extras
 from dicomnode.train.loop import Loop
 from dicomnode.train.model_file import model_file_text
+from dicomnode.train.order import Order, alone, make_way
 from dicomnode.train.preflight import prepare_all, refuse_misfits, refuse_unfit
 from dicomnode.train.provenance import provenance, reference_of
 from dicomnode.train.publishable import refuse_unpublishable
@@ -38,36 +36,6 @@ if TYPE_CHECKING:
     from dicomnode.train.checkpoint import Progress
     from dicomnode.train.provenance import Reference
     from dicomnode.train.tasks import Prepared, TrainingTask
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What a person asked for.
-
-    Parameters
-    ----------
-    data : a data set's folder.
-    out : the bundle's folder; ``<out>.run`` beside it keeps checkpoints, curves and pictures.
-    model_file : where the model file goes.
-    resume : go on with the training that was begun in ``<out>.run``.
-    replace : drop such a training, and the bundle that is there.
-    threads : of each process, for computing; None is torch's own choice.
-    workers : processes that draw samples ahead.
-    """
-
-    data: Path
-    out: Path
-    model_file: Path
-    resume: bool = False
-    replace: bool = False
-    device: str = "auto"
-    threads: int | None = None
-    workers: int = 1
-
-    @property
-    def folder(self) -> Path:
-        """Where the training keeps what is not the bundle."""
-        return self.out.with_name(f"{self.out.name}.run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +67,9 @@ def train(recipe: Recipe, order: Order) -> Trained:
         stack.enter_context(_without_monai_warnings())
         world = stack.enter_context(joined(order.device))
         terminal = stack.enter_context(Terminal(quiet=not world.first))
-        _make_way(order, world)
+        make_way(order, world)
         if world.first:
-            stack.enter_context(_alone(order.folder))
+            stack.enter_context(alone(order.folder))
         return _Training(recipe, order, world, terminal).run()
 
 
@@ -115,38 +83,6 @@ def _without_monai_warnings() -> Iterator[None]:
         warnings.filterwarnings("ignore", module=r"monai\.")
         yield
     logger.setLevel(level)
-
-
-def _make_way(order: Order, world: World) -> None:
-    """Refuse to overwrite what nobody said to replace."""
-    problems = []
-    if world.first:
-        begun = (order.folder / "last.pt").is_file()
-        if begun and not (order.resume or order.replace):
-            problems.append(f"{order.folder} holds a training: --resume goes on with it, --replace drops it")
-        if order.out.exists() and not (order.out / "configs").is_dir() and any(order.out.iterdir()):
-            problems.append(f"{order.out} is no bundle: name another folder for --out")
-        elif order.out.exists() and not (order.resume or order.replace):
-            problems.append(f"{order.out} exists: --replace replaces it")
-    problems = world.tell(problems)
-    if problems:
-        raise ConfigError(*problems)
-    if world.first:
-        if order.replace and not order.resume:
-            shutil.rmtree(order.folder, ignore_errors=True)
-        order.folder.mkdir(parents=True, exist_ok=True)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second training out of the folder; the lock ends with the process, however it ends."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(f"{folder}: another training is running there: wait for it, or choose another --out") \
-                from error
-        yield
 
 
 class _Training:

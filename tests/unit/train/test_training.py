@@ -13,15 +13,17 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
+from monai.bundle.config_parser import ConfigParser
 
 from dicomnode.cli import cli
 from dicomnode.config.models import model_from_text
 from dicomnode.errors import ConfigError, DicomNodeError, UnusableDataset
 from dicomnode.infer.digest import bundle_digest
 from dicomnode.train.dataset import Dataset
+from dicomnode.train.order import Order
 from dicomnode.train.publish import stored_weights
 from dicomnode.train.recipe import recipe_of
-from dicomnode.train.training import Order, Trained, train
+from dicomnode.train.training import Trained, train
 from tests.training import BALL, CUBE, NETWORK, PREPROCESSING, small_config, small_dataset
 
 
@@ -246,6 +248,24 @@ def test_an_image_of_another_shape_is_a_sentence_not_a_riddle(tmp_path: Path):
     nibabel.save(flat, dataset.training[0].images[0])
     with pytest.raises(UnusableDataset):
         trained(dataset, tmp_path / "out")
+
+
+def test_bfloat16_on_a_cpu_is_refused_where_its_gradients_are_wrong(dataset: Dataset, tmp_path: Path):
+    deep = {**NETWORK, "channels": [4, 8, 8], "strides": [2, 2]}
+    (problem,) = refused(dataset, tmp_path / "out", amp=True, network_def=deep, patch_size=[8, 8, 8])
+    assert "make maps of 2 voxels inside the network" in problem
+    assert "amp: false" in problem
+
+
+def test_a_network_of_two_series_has_two_inputs_in_their_order(tmp_path: Path):
+    dataset = small_dataset(tmp_path / "balls", channels=("t1", "flair"), training=2, validation=1)
+    trained(dataset, tmp_path / "out", steps=1)
+    text = (tmp_path / "out.toml").read_text(encoding="utf-8")
+    assert [one.role for one in model_from_text(text, source="out.toml").inputs] == ["t1", "flair"]
+    config = json.loads((tmp_path / "out" / "configs" / "inference.json").read_text(encoding="utf-8"))
+    parser = ConfigParser({**config, "dataset_dir": str(dataset.root / "images")})
+    names = [[Path(path).name for path in paths] for paths in parser.get_parsed_content("datalist")]
+    assert names == [[f"case{number}_t1.nii.gz", f"case{number}_flair.nii.gz"] for number in range(3)]
 
 
 @pytest.mark.gpu
