@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from dicomnode.adopt.ending import line_of
 from dicomnode.adopt.guess import about
 from dicomnode.adopt.skeleton import skeleton, with_keys
 from dicomnode.adopt.unpack import bundle_root, copy_folder, unpack
@@ -183,12 +184,12 @@ def _tried(model: ModelFile, root: Path, wish: Wish) -> tuple[float | None, str]
             pool.prepare(replace(model, bundle=root.name))
     except ModelRefused as error:
         if wish.trust:
-            return None, str(error)
+            return None, line_of(str(error))
         msg = (f"{error}. Nothing was added. If you trust whoever made this bundle, and have read its code, repeat "
                "with --trust code: it then runs its own code, in the sandbox")
         raise ModelRefused(msg) from error
     except InferenceError as error:
-        return None, error.reason
+        return None, line_of(error.reason)
     return time.monotonic() - began, ""
 
 

@@ -37,7 +37,12 @@ def ending_of(config: Json) -> Ending:
     return Ending(softmax=any(_says(step, "softmax") for step in steps),
                   sigmoid=any(_says(step, "sigmoid") for step in steps),
                   argmax=any(_says(step, "argmax") for step in steps),
-                  expression=" ".join(expressions[-1].split())[:120] if expressions else "")
+                  expression=line_of(expressions[-1])[:120] if expressions else "")
+
+
+def line_of(text: str) -> str:
+    """Return a text of others as one line that a terminal and a comment can take: nothing in it but what is seen."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _says(step: Json, argument: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dicomnode.adopt import anatomy
-from dicomnode.adopt.ending import Ending, ending_of
+from dicomnode.adopt.ending import Ending, ending_of, line_of
 from dicomnode.errors import ModelFailed, ModelRefused
 from dicomnode.infer.configs import CONFIGS, parsed
 
@@ -194,4 +194,4 @@ def _table(value: Json, key: str) -> Json:
 def _line(value: object) -> str:
     """Return a text, or the texts of a list, as one printable line."""
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value) if isinstance(value, str | int) else ""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return line_of(text)

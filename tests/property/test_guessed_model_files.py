@@ -29,13 +29,19 @@ METADATA = VALUES | st.fixed_dictionaries({}, optional={
         "outputs": VALUES | st.dictionaries(TEXTS, IMAGES, max_size=2)})})
 
 
+STEPS = VALUES | st.lists(st.fixed_dictionaries({"_target_": TEXTS}, optional={
+    "sigmoid": VALUES, "softmax": VALUES, "argmax": VALUES, "func": VALUES, "transforms": VALUES}), max_size=4)
+CONFIGS = VALUES | st.fixed_dictionaries({}, optional={"postprocessing": STEPS, "detector": VALUES})
+
+
 @settings(max_examples=200, deadline=None)
-@given(METADATA, TEXTS)
-def test_a_guessed_model_file_loads_and_waits_for_confirmation(metadata, version):
+@given(METADATA, CONFIGS, TEXTS)
+def test_a_guessed_model_file_loads_and_waits_for_confirmation(metadata, config, version):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "configs" / "metadata.json"
         path.parent.mkdir()
-        path.write_text(json.dumps(metadata), encoding="utf-8", errors="surrogatepass")
+        path.write_text(json.dumps(metadata), encoding="utf-8")
+        path.with_name("inference.json").write_text(json.dumps(config), encoding="utf-8")
         found = about(Path(folder))
     text = skeleton(found, name="m", bundle="b", digest=DIGEST, trust="pieces")
     model = model_from_text(text, source="m.toml")
