@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dicomnode.errors import ConfigError
 from dicomnode.infer import borrowed
 from dicomnode.infer.detect import aligned_windows
+from dicomnode.train.amp import Precision
 from dicomnode.train.augment import Augmentation
 from dicomnode.train.crops import boxes_in_patch, choose_start, cut_patch
 from dicomnode.train.froc import FALSE_MARKS_PER_SCAN, ScanHits, froc, scan_hits
@@ -93,7 +94,7 @@ class DetectionTask:
         if not isinstance(detector, RetinaNetDetector) or not isinstance(inferer, SlidingWindowInferer):
             raise ConfigError(f"recipe {recipe.name}: detector gives {type(detector).__name__} and inferer "
                               f"{type(inferer).__name__}; needed are RetinaNetDetector and SlidingWindowInferer")
-        self._inferer = inferer
+        self._inferer, self._precision = inferer, Precision.of(recipe.settings.amp, device)
         self.trainee = _equipped(detector, self._settings).to(device)
         self.network: torch.nn.Module = detector.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.network.register_forward_hook(_widen)
@@ -170,7 +171,7 @@ class DetectionTask:
         padded = [-(-size // step) * step for size, step in zip(image.shape[1:], steps, strict=True)]
         roi, overlap = aligned_windows(self._roi_size(), self._overlap(), padded, steps)
         self.trainee.inferer = SlidingWindowInferer(roi, sw_batch_size=1, overlap=overlap)
-        with torch.no_grad():
+        with torch.no_grad(), self._precision.autocast():
             found: list[Mapping[str, torch.Tensor]] = self.trainee([image], use_inferer=True)
         return {key: value.detach().cpu().double().numpy() for key, value in found[0].items()}
 
