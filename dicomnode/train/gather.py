@@ -239,6 +239,7 @@ class _Gathering:
         return self._found.series[uid].instances[0].study_uid
 
     def _patient(self, uid: str) -> str:
+        """Return the pseudonym of a PatientID, whoever issued it: to take two for one costs less than the reverse."""
         one = self._found.series[uid].instances[0]
-        identity = (one.text("IssuerOfPatientID"), one.text("PatientID"))
-        return self._names.of("patient", *(identity if identity[1] else ("study", one.study_uid)))
+        return self._names.of("patient", *((one.text("PatientID"),) if one.text("PatientID")
+                                           else ("study", one.study_uid)))

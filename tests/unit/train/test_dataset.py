@@ -143,10 +143,51 @@ def rewritten(made: Path, change: object) -> Path:
     (lambda d: d["test"][0].update(box=[[1, 2, 3, 0, 1, 1]], box_label=[0]), "above 0 mm"),
     (lambda d: d["test"][0].update(box=[[1, 2]], box_label=[5]), "six numbers"),
     (lambda d: d["labels"][0].update(value=0), "allowed are values above 0"),
+    (lambda d: d["labels"][0].update(value=9), "different values in rising order"),
+    (lambda d: d["labels"][0].update(colour_rgb=[1, 2, 300]), "three values of 0 to 255"),
+    (lambda d: d["labels"][0].pop("name"), "labels: "),
+    (lambda d: d.update(labels=[]), "at least one with value and name"),
+    (lambda d: d.update(task="guess"), "task = 'guess'"),
+    (lambda d: d.update(task="classification"), "classification needs one"),
+    (lambda d: d["test"][0].update(id="../x"), "case id = '../x'"),
+    (lambda d: d["test"][0].update(patient=7), "patient = 7"),
+    (lambda d: d["test"][0].update({"class": 2}), "class = 2: allowed are 0 to 1"),
+    (lambda d: d["test"][0].update(voxels={"x": 1}), "label value → number of voxels"),
+    (lambda d: d["test"][0].update(box=[[0, 0, 0, 1, 1, 1]], box_label=[2]), r"box_label = \[2\]"),
+    (lambda d: d["test"][0].update(box=[[0, 0, 0, 1, 1, 1]], box_label=[]), "1 boxes and 0 box_label"),
+    (lambda d: d.update(training=[], validation=[], test=[]), "no case"),
 ])
 def test_a_contradiction_is_refused_and_named(tmp_path, change, says):
     with pytest.raises(UnusableDataset, match=says):
         read_dataset(rewritten(a_dataset(tmp_path / "d"), change))
+
+
+@pytest.mark.parametrize(("content", "says"), [(None, "cannot be read"), ("{", "no JSON"), ("[]", "format = 'list'")])
+def test_a_folder_that_is_no_data_set_says_what_one_is(tmp_path, content, says):
+    if content is not None:
+        (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(UnusableDataset, match=says):
+        read_dataset(tmp_path)
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path):
+    made = a_dataset(tmp_path / "d")
+    (made / "images/c0_ct.nii.gz").write_bytes(b"not an image")
+    with pytest.raises(UnusableDataset, match=r"images/c0_ct\.nii\.gz: no readable NIfTI"):
+        read_dataset(made, verify=False)
+
+
+def test_labels_that_come_later_have_higher_values(tmp_path):
+    writer = a_writer(tmp_path / "d", labels=[LUNG])
+    writer.add_label(NODULE)
+    with pytest.raises(UnusableDataset, match="is not above 2"):
+        writer.add_label(LUNG)
+
+
+@pytest.mark.parametrize("other", [{"name": "a b"}, {"channels": ["../ct"]}, {"task": "guess"}])
+def test_names_that_cannot_be_files_are_refused(tmp_path, other):
+    with pytest.raises(UnusableDataset):
+        a_writer(tmp_path / "d", **other)
 
 
 def test_files_on_different_grids_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.uid import RTStructureSetStorage
 
 from dicomnode.domain.dicom import Code
@@ -22,6 +24,7 @@ from dicomnode.train.gather_channels import Channel
 from dicomnode.train.gather_labels import LabelRule
 from tests.builders import affine_lps, ct_series, dataset, enhanced_ct, mr_series, uid_of, write_file, write_series
 from tests.findings import HEART, LEFT_KIDNEY, LUNG, NODULE, block, findings, stack_of, stamp
+from tests.shared import shared_data
 
 SHAPE = (6, 16, 20)
 TO_RAS = np.diag((-1.0, -1.0, 1.0, 1.0))
@@ -136,7 +139,7 @@ def test_the_same_key_gives_the_same_data_set_and_another_key_other_names(tmp_pa
 
 def test_all_series_of_a_patient_go_into_one_split(tmp_path):
     for name in ("a", "b", "c", "d"):
-        with_mask(tmp_path / "src", name, organs(), PatientID="same")
+        with_mask(tmp_path / "src", name, organs(), PatientID="same", IssuerOfPatientID=name)
     for name in ("e", "f"):
         with_mask(tmp_path / "src", name, organs())
     found = built(tmp_path, shares=(50, 25, 25)).dataset
@@ -254,6 +257,21 @@ def test_a_model_file_chooses_series_and_labels_as_the_node_would(tmp_path):
     assert gathered.dataset.channels == ("chest",)
     assert case.voxels.keys() == {1, 3}
     assert "9.00 mm between slices, wanted at most 5" in reasons(gathered)
+
+
+@pytest.mark.parametrize(("roles", "says"), [
+    (("t1", "t2"), ""), (("t1", "t2", "flair"), "no series for flair"), (("t1",), "Modality is MR, wanted CT")])
+def test_a_model_of_several_inputs_binds_its_series(tmp_path, roles, says):
+    mr_study(tmp_path / "src", "a")
+    whens = {"t1": "T1 axial", "t2": "T2 axial", "flair": "FLAIR"}
+    inputs = [InputRole(role=role, modality="MR" if len(roles) > 1 else "CT", required=role != "flair",
+                        when={"SeriesDescription": (whens[role],)}) for role in roles]
+    wishes = {"model": a_model(*inputs), "labels": [LabelRule.parse("Organ=1:#1|#3")]}
+    if says:
+        with pytest.raises(UnusableDataset, match=says):
+            built(tmp_path, **wishes)
+    else:
+        assert built(tmp_path, **wishes).dataset.channels == roles
 
 
 def mr_study(folder, name, *, order=("T2 axial", "T1 axial"), **of_second: object):
@@ -381,6 +399,36 @@ def test_the_same_file_twice_counts_once(tmp_path):
     with_mask(tmp_path / "src", "a", organs())
     write_file(tmp_path / "src" / "a" / "again.dcm", a_series("a")[2])
     assert len(list(built(tmp_path).dataset.cases)) == 1
+
+
+def test_a_segmentation_that_names_no_series_is_matched_by_its_frame_of_reference(tmp_path):
+    with_results(tmp_path / "src", "a")
+    path = tmp_path / "src" / "a" / "result0.dcm"
+    seg = dcmread(path)
+    del seg.ReferencedSeriesSequence
+    for groups in seg.PerFrameFunctionalGroupsSequence:
+        del groups.DerivationImageSequence
+    seg.save_as(path)
+    assert len(list(built(tmp_path).dataset.cases)) == 1
+
+
+def test_a_segmentation_that_names_images_alone_is_matched_by_them(tmp_path):
+    with_results(tmp_path / "src", "a")
+    path = tmp_path / "src" / "a" / "result0.dcm"
+    seg = dcmread(path)
+    del seg.ReferencedSeriesSequence
+    seg.save_as(path)
+    assert len(list(built(tmp_path).dataset.cases)) == 1
+
+
+def test_a_segment_in_a_transfer_syntax_of_segments_alone_is_taken(tmp_path):
+    others = shared_data("dicom_seg_sr_by_others")
+    (tmp_path / "src").mkdir()
+    for path in (others / "dcmqi" / "data" / "segmentations" / "ct-3slice").iterdir():
+        shutil.copy(path, tmp_path / "src")
+    shutil.copy(others / "pydicom-data" / "data_store" / "data" / "liver_deflate.dcm", tmp_path / "src")
+    (case,) = built(tmp_path).dataset.training
+    assert dict(case.voxels) == {1: 107098}
 
 
 def test_a_folder_that_holds_something_is_refused_before_anything_is_read(tmp_path):
