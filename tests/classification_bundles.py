@@ -73,7 +73,7 @@ def _config(post: list[dict[str, Any]] | None, network: dict[str, Any]) -> dict[
         "test_dict": "$[{'image': i, 'label': 1} for i in sorted(glob.glob(@dataset_dir + '/*.nii.gz'))]",
         "transforms": [
             {"_target_": "LoadImaged", "keys": "@image"}, {"_target_": "EnsureChannelFirstd", "keys": "@image"},
-            {"_target_": "Orientationd", "keys": "@image", "axcodes": "RAS"},
+            {"_target_": "Orientationd", "keys": "@image", "axcodes": "RAS", "labels": None},
             {"_target_": "ScaleIntensityRanged", "keys": "@image", "a_min": -1000, "a_max": 1000, "b_min": -1,
              "b_max": 1, "clip": True},
             {"_target_": "Resized", "keys": "@image", "spatial_size": [32, 32, 32]}],
