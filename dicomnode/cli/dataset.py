@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dicomnode.train.dataset import Dataset
 
 SHARES = 3
+COLUMNS = ("value", "name", "type", "lesion", "training", "validation", "test")
 
 
 @click.group()
@@ -100,10 +101,10 @@ def show(*, folder: Path, no_verify: bool, json_wanted: bool) -> None:
     from dicomnode.train.dataset import read_dataset
 
     found = read_dataset(folder, verify=not no_verify)
-    if not json_wanted:
+    if json_wanted:
+        print_rows(_label_rows(found), json_wanted=True, columns=COLUMNS, empty="no label")
+    else:
         _summary(found)
-    print_rows(_label_rows(found), json_wanted=json_wanted,
-               columns=("value", "name", "type", "lesion", "training", "validation", "test"), empty="no label")
 
 
 def _shares(text: str) -> tuple[float, float, float]:
@@ -124,6 +125,7 @@ def _summary(found: Dataset) -> None:
     click.echo(f"training {len(found.training)}, validation {len(found.validation)}, test {len(found.test)}; "
                f"left out {len(found.left_out)}")
     click.echo(f"digest {found.digest}")
+    print_rows(_label_rows(found), json_wanted=False, columns=COLUMNS, empty="no label")
     for label in found.unseen():
         click.echo(f"warning: no training case shows {label.name!r}: nothing can be learned of it")
 

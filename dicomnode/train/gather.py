@@ -194,7 +194,9 @@ class _Gathering:
     def _close(self) -> Gathered:
         if self._writer is None:
             listed = "\n".join(f"{what}: {why}" for what, _, why in self._left_out[:20]) or "nothing is annotated"
-            raise UnusableDataset(f"{self._wishes.source}: no case could be taken\n{listed}")
+            others = ", ".join(sorted(self._labels.passed_over))
+            raise UnusableDataset(f"{self._wishes.source}: no case could be taken"
+                                  + (f"; marked and not asked for: {others}" if others else "") + f"\n{listed}")
         for _, pseudonym, why in self._left_out:
             self._writer.leave_out(pseudonym, self._names.without_uids(why))
         for label in self._labels.coded():

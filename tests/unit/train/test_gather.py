@@ -223,6 +223,12 @@ def test_a_label_that_is_none_is_refused(text):
         LabelRule.parse(text)
 
 
+def test_labels_that_nobody_marked_say_what_was_marked(tmp_path):
+    with_results(tmp_path / "src", "a")
+    with pytest.raises(UnusableDataset, match="marked and not asked for: Heart, Lung, Nodule"):
+        built(tmp_path, labels=[LabelRule.parse("Spleen=1")])
+
+
 def test_two_labels_of_one_value_are_refused(tmp_path):
     with_mask(tmp_path / "src", "a", organs())
     with pytest.raises(UnusableDataset, match="twice"):
