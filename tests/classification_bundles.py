@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import InputRole, ModelFile, Runtime
 from dicomnode.domain.settings import ClassificationSettings, ClassLabel
@@ -22,14 +24,15 @@ NETWORK = {
 
 
 def classification_template(folder: Path, *, post: list[dict[str, Any]] | None = None, network: Mapping[str, Any]
-                            | None = None, seed: int = 3) -> Path:
+                            | None = None, seed: int = 3, suffix: str = "json") -> Path:
     """Write a bundle with random weights in the zoo template's form; its postprocessing wants the true label too."""
     import torch
     from monai.bundle import ConfigParser
 
     config = _config(post, dict(network or NETWORK))
     (folder / "configs").mkdir(parents=True)
-    (folder / "configs" / "inference.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    text = json.dumps(config, indent=1) if suffix == "json" else yaml.safe_dump(config, sort_keys=False)
+    (folder / "configs" / f"inference.{suffix}").write_text(text, encoding="utf-8")
     metadata = {"version": "0.0.2", "task": "Classification of chest CT", "network_data_format": {
         "inputs": {"image": {"modality": "CT", "num_channels": 1, "spatial_shape": [32, 32, 32]}},
         "outputs": {"pred": {"type": "probabilities", "format": "classes", "num_channels": len(NAMES),

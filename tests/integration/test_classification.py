@@ -7,6 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from io import BytesIO
 
 import nibabel
@@ -56,6 +57,16 @@ def test_probabilities_equal_those_of_the_bundle_command(pool, tmp_path):
     assert expected.sum() == pytest.approx(1, abs=1e-5)
     assert expected.std() > 0.01, "equal classes would compare nothing"
     np.testing.assert_allclose([given[value] for value in range(3)], expected, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("ignite"), reason="trust = 'code' needs pytorch-ignite")
+def test_a_bundles_own_evaluator_gives_the_same_probabilities_as_its_pieces(pool):
+    made, folder = pool
+    image = volume(blobs((24, 40, 44), seed=1))
+    model = classification_file(folder / "template")
+    by_pieces, by_code = (made.run(replace(model, trust=trust), {"image": image}) for trust in ("pieces", "code"))
+    assert by_code.probabilities == pytest.approx(by_pieces.probabilities, abs=1e-6)
 
 
 def test_a_series_becomes_a_report_that_highdicom_and_dciodvfy_read(pool, tmp_path):

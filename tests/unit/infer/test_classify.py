@@ -41,6 +41,12 @@ def test_a_bundle_that_wants_the_true_label_beside_its_prediction_runs_without(t
     assert len({round(value, 3) for value in given.values()}) == 3
 
 
+def test_the_same_bundle_written_in_yaml_gives_the_same(template, tmp_path):
+    folder = classification_template(tmp_path / "yaml", suffix="yaml")
+    given = probabilities(folder, classification_file(folder))
+    assert given == pytest.approx(probabilities(template, classification_file(template)), abs=1e-6)
+
+
 def test_a_bundle_that_gives_scores_needs_an_activation_and_then_gives_its_softmax(template, tmp_path):
     folder = classification_template(tmp_path / "scores", post=SCORES)
     with pytest.raises(ModelFailed, match=r'no probabilities.*activation = "softmax"'):
