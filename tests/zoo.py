@@ -122,11 +122,31 @@ def brats_form(folder: Path) -> Path:
 
 
 def whole_body_form(folder: Path) -> Path:
-    """105 classes: argmax before Invertd, and labels put back by the nearest neighbour."""
+    """105 classes, argmax before Invertd, the nearest neighbour; a switch chooses spacing and weights."""
+    def change(config: dict[str, Any]) -> None:
+        config["displayable_configs"] = {"highres": False, "sw_overlap": 0.25, "sw_batch_size": 1}
+        config["image_key"] = "image"
+        config["pixdim"] = "$[1.5, 1.5, 1.5] if @displayable_configs#highres else [3.0, 3.0, 3.0]"
+        config["modelname"] = "$'model.pt' if @displayable_configs#highres else 'model_lowres.pt'"
+        for step in config["preprocessing"]["transforms"]:
+            step["keys"] = "@image_key"
+            step.update({"pixdim": "@pixdim"} if step["_target_"] == "Spacingd" else {})
+        config["preprocessing"]["transforms"].insert(1, {"_target_": "EnsureTyped", "keys": "@image_key"})
+        config["checkpointloader"] = {**config["handlers"][0], "load_path": "$@bundle_root + '/models/' + @modelname"}
+        config["handlers"] = [{"_target_": "StatsHandler", "iteration_log": False}]
+        config["initialize"] = ["$setattr(torch.backends.cudnn, 'benchmark', True)", "$@checkpointloader(@evaluator)"]
+        config["inferer"] = {
+            **SLIDING, "roi_size": [32, 32, 32], "mode": "gaussian", "padding_mode": "replicate",
+            "overlap": "@displayable_configs#sw_overlap", "sw_batch_size": "@displayable_configs#sw_batch_size",
+            "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"}
+
     post = [{"_target_": "Activationsd", "keys": "pred", "softmax": True},
-            {"_target_": "AsDiscreted", "keys": "pred", "argmax": True}, {**INVERT, "nearest_interp": True}]
-    return spleen_form(folder, network={**SMALL_UNET, "out_channels": 105}, postprocessing=post, extra={
-        "inferer": {**SLIDING, "roi_size": [32, 32, 32], "mode": "gaussian", "padding_mode": "replicate"}})
+            {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+            {**INVERT, "nearest_interp": True, "orig_keys": "@image_key"}]
+    spleen_form(folder, network={**SMALL_UNET, "out_channels": 105}, postprocessing=post)
+    (folder / "models" / "model.pt").rename(folder / "models" / "model_lowres.pt")
+    (folder / "models" / "model.pt").write_bytes(b"weights of the other spacing")
+    return changed_config(folder, change)
 
 
 def slicewise_form(folder: Path) -> Path:

@@ -101,7 +101,7 @@ def audited(config: Mapping[str, Any], roots: tuple[str, ...]) -> ConfigParser:
     except NotAllowed as error:
         msg = (
             f"the bundle asks for what 'pieces' mode does not run: {error}. "
-            "Remove it from the bundle, or run the bundle elsewhere"
+            "A bundle that needs code of its own runs where its model file says trust = 'code'"
         )
         raise ModelRefused(msg) from error
 
