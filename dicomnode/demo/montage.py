@@ -120,7 +120,7 @@ def _draw_boxes(tile: Image.Image, image: Dataset, groups: Sequence[Group]) -> N
         (left, right), (upper, lower) = ((min(axis) - 2, max(axis) + 2) for axis in zip(*points, strict=True))
         pen.rectangle((left, upper, right, lower), outline=BOX_RGB)
         chance = group.numbers.get("Probability", "")
-        pen.text((left, lower + 2), f"{group.name} {chance}".strip(), fill=BOX_RGB, font=_font(11))
+        pen.text((left, lower + 2), f"{group.name}: {chance}" if chance else group.name, fill=BOX_RGB, font=_font(11))
 
 
 def _window(image: Dataset) -> NDArray[np.float64]:

@@ -99,7 +99,8 @@ def _group(container: Dataset) -> Group:
             unit = measured.MeasurementUnitsCodeSequence[0]
             text = SHOWN_UNITS.get(unit.CodeValue, unit.CodeValue)
             heading = item.ConceptNameCodeSequence[0].CodeMeaning
-            group.numbers[f"{heading} [{text}]" if text else heading] = f"{float(measured.NumericValue):.4g}"
+            value = float(measured.NumericValue)
+            group.numbers[f"{heading} [{text}]" if text else heading] = f"{value:.4g}" if text else f"{value:.2f}"
         elif code == CODE_TRACKING:
             group.name = item.TextValue
         elif code == CODE_FINDING and item.ValueType == "CODE":

@@ -29,7 +29,7 @@ def box_findings(
     """Turn a detector's boxes into findings, largest first.
 
     Boxes below ``[detection] score_at_least`` or their label's ``min_diameter_mm`` are left out, and of boxes of one
-    label that overlap by more than ``nms_iou`` all but the strongest; at most ``most`` remain.
+    label that mark the same place all but the strongest (``boxes.strongest``); at most ``most`` remain.
 
     Raises
     ------

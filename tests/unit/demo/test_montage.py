@@ -44,7 +44,7 @@ def test_a_finding_says_who_found_it_and_where_it_lies(study):
     images, results = study
     nodule = next(group for group in results.groups if group.name == "Nodule 1")
     assert nodule.found_by == ["demo_chest", "detector"]
-    assert nodule.numbers["Probability"] == "0.8"
+    assert nodule.numbers["Probability"] == "0.80"
     assert nodule.outline is not None
     assert nodule.outline.points == ((10.0, 20.0), (16.0, 20.0), (16.0, 24.0), (10.0, 24.0), (10.0, 20.0))
     assert nodule.outline.image_uid in {dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in images}

@@ -82,3 +82,10 @@ def test_of_overlapping_boxes_the_strongest_stays_and_a_box_that_only_a_dropped_
     assert boxes.strongest(chain, np.array([0.9, 0.8, 0.7]), 0.2).tolist() == [0, 2]
     assert boxes.strongest(chain, np.array([0.7, 0.8, 0.7]), 0.2).tolist() == [1]
     assert boxes.strongest(chain, np.array([0.7, 0.6, 0.7]), 0.5).tolist() == [0, 2, 1]
+
+
+def test_a_box_inside_a_stronger_one_marks_nothing_of_its_own_however_little_it_overlaps():
+    nested = np.array([[0.0, 0, 0, 20, 20, 20], [8, 8, 8, 13, 13, 13], [15, 15, 15, 26, 26, 26]])
+    assert boxes.overlaps(nested, nested)[0, 1] < 0.02
+    assert boxes.strongest(nested, np.array([0.9, 0.8, 0.7]), 0.5).tolist() == [0, 2]
+    assert boxes.strongest(nested, np.array([0.8, 0.9, 0.7]), 0.5).tolist() == [1, 2]
