@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,7 @@ import torch
 from dicomnode.errors import ConfigError, InferenceError
 from dicomnode.train.amp import Precision
 from dicomnode.train.augment import step_name
-from dicomnode.train.bundle import write_bundle
+from dicomnode.train.bundle import SCRIPTS, write_bundle
 from dicomnode.train.checkpoint import write_durably
 from dicomnode.train.contact_sheet import contact_sheet
 from dicomnode.train.dataset import Dataset, read_dataset
@@ -174,7 +175,7 @@ def task_of(recipe: Recipe, dataset: Dataset, device: torch.device) -> TrainingT
         If a component cannot be built, or there is no training for such a task.
     """
     if recipe.settings.scripts:
-        sys.path.insert(0, str(recipe.folder))
+        _lead_to(recipe.folder / recipe.settings.scripts)
     torch.manual_seed(recipe.settings.seed)
     if recipe.settings.task == "segmentation":
         from dicomnode.train.segmentation import SegmentationTask
@@ -185,3 +186,18 @@ def task_of(recipe: Recipe, dataset: Dataset, device: torch.device) -> TrainingT
 
         return DetectionTask(recipe, dataset, device)
     raise ConfigError(f"recipe {recipe.name}: task = {recipe.settings.task!r}: allowed are segmentation and detection")
+
+
+def _lead_to(scripts: Path) -> None:
+    """Let ``_target_: scripts.mine.Network`` be found there, and nowhere else.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such package.
+    """
+    if scripts.name != SCRIPTS or not (scripts / "__init__.py").is_file():
+        raise ConfigError(f"scripts: {scripts}: expected is a folder named {SCRIPTS!r} with __init__.py and modules")
+    for name in [one for one in sys.modules if one.partition(".")[0] == SCRIPTS]:
+        del sys.modules[name]  # of another recipe, in the same process
+    sys.path.insert(0, str(scripts.resolve().parent))

@@ -18,32 +18,48 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SHAPE = (16, 24, 24)
 
 
-@pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (2.0, 1.3, 1.3)])
-def test_a_trained_bundle_segments_a_study_that_it_never_saw(tmp_path: Path, spacing_mm: tuple[float, ...]):
-    spaced = [*PREPROCESSING[:3], {"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 2.0],
-                                   "mode": "bilinear"}, *PREPROCESSING[3:]]
-    recipe = tmp_path / "mine.yaml"
-    recipe.write_text(yaml.safe_dump(small_config(steps=80, patch_size=[16, 16, 16], validate_every=80,
-                                                  preprocessing=spaced)), encoding="utf-8")
-    data = small_dataset(tmp_path / "balls").root
-    (tmp_path / "models").mkdir()
-    (tmp_path / "config" / "models").mkdir(parents=True)
-    node = tmp_path / "config" / "node.toml"
+OWN_NETWORK = """
+import torch
+
+
+class Own(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv3d(1, 6, 3, padding=1), torch.nn.BatchNorm3d(6), torch.nn.ReLU(),
+            torch.nn.Conv3d(6, classes, 1))
+
+    def forward(self, image):
+        return self.layers(image)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_dataset(tmp_path_factory.mktemp("data") / "balls").root
+
+
+def segmented(folder: Path, data: Path, config: dict[str, object], spacing_mm: tuple[float, ...]) -> None:
+    """Train, run the bundle on a study, and find the ball in the SEG where it is."""
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "models").mkdir()
+    (folder / "config" / "models").mkdir(parents=True)
+    node = folder / "config" / "node.toml"
     node.write_text('[node]\nmodels_dir = "../models"\ndata_dir = "../data"\n', encoding="utf-8")
     rng = np.random.default_rng(99)
     truth = ball(SHAPE, rng).astype(bool)
     hu_zyx = np.where(truth, 100, -800) + rng.normal(0, 30, SHAPE).astype(np.int16)
-    write_series(tmp_path / "study", ct_series(hu_zyx, affine=affine_lps(spacing_zyx_mm=spacing_mm)))
+    write_series(folder / "study", ct_series(hu_zyx, affine=affine_lps(spacing_zyx_mm=spacing_mm)))
 
-    trained = ["train", str(recipe), "--data", str(data), "--out", str(tmp_path / "models" / "balls_ct"), "--device",
-               "cpu", "--threads", "1", "--model-file", str(tmp_path / "config" / "models" / "balls_ct.toml")]
-    processed = ["--config", str(node), "process", str(tmp_path / "study"), "--model", "balls_ct", "--out",
-                 str(tmp_path / "out"), "--device", "cpu"]
+    trained = ["train", str(folder / "mine.yaml"), "--data", str(data), "--out", str(folder / "models" / "balls_ct"),
+               "--device", "cpu", "--threads", "1", "--model-file", str(folder / "config" / "models" / "balls_ct.toml")]
+    processed = ["--config", str(node), "process", str(folder / "study"), "--model", "balls_ct", "--out",
+                 str(folder / "out"), "--device", "cpu"]
     for command in (trained, processed):
         done = CliRunner().invoke(cli, command, catch_exceptions=False)
         assert done.exit_code == 0, done.output
 
-    (path,) = [found for found in (tmp_path / "out").rglob("*.dcm") if hd.imread(found).Modality == "SEG"]
+    (path,) = [found for found in (folder / "out").rglob("*.dcm") if hd.imread(found).Modality == "SEG"]
     seg = hd.seg.segread(path)
     assert seg.SegmentSequence[0].SegmentLabel == "Ball"
     volume = seg.get_volume(combine_segments=True)
@@ -52,3 +68,20 @@ def test_a_trained_bundle_segments_a_study_that_it_never_saw(tmp_path: Path, spa
     middles = [affine[:3, :3] @ np.argwhere(mask).mean(axis=0) + affine[:3, 3] for affine, mask in (
         (volume.affine, found), (affine_lps(spacing_zyx_mm=spacing_mm), truth))]
     assert np.abs(middles[0] - middles[1]).max() < 1.0, "at the place where it is, in patient millimetres"
+
+
+def test_a_trained_bundle_segments_a_study_of_another_spacing(data: Path, tmp_path: Path):
+    spaced = [*PREPROCESSING[:3], {"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 2.0],
+                                   "mode": "bilinear"}, *PREPROCESSING[3:]]
+    config = small_config(steps=80, patch_size=[16, 16, 16], validate_every=80, preprocessing=spaced)
+    segmented(tmp_path, data, config, (2.0, 1.3, 1.3))
+
+
+def test_a_network_of_ones_own_code_runs_where_its_model_file_trusts_it(data: Path, tmp_path: Path):
+    pytest.importorskip("ignite", reason="trusted code needs dicomnode-monai[engine]")
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "__init__.py").touch()
+    (tmp_path / "scripts" / "own.py").write_text(OWN_NETWORK, encoding="utf-8")
+    config = small_config(steps=80, patch_size=[16, 16, 16], validate_every=80, scripts="scripts",
+                          network_def={"_target_": "scripts.own.Own", "classes": "@classes"})
+    segmented(tmp_path, data, config, (2.0, 2.0, 2.0))

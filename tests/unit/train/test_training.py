@@ -213,19 +213,28 @@ def test_nothing_is_overwritten_that_nobody_said_to_replace(dataset: Dataset, tm
     assert (tmp_path / "home" / "thesis.txt").exists()
 
 
+def scripts(folder: Path, layer: str) -> None:
+    (folder / "scripts").mkdir(parents=True)
+    (folder / "scripts" / "__init__.py").touch()
+    (folder / "scripts" / "own.py").write_text(
+        f"import torch\n\n\nclass Own(torch.nn.Module):\n    def __init__(self, classes):\n        super().__init__()\n"
+        f"        self.layer = {layer}\n\n    def forward(self, image):\n        return self.layer(image)\n",
+        encoding="utf-8")
+
+
 def test_a_network_of_ones_own_goes_into_the_bundle_as_scripts(dataset: Dataset, tmp_path: Path):
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "__init__.py").touch()
-    (tmp_path / "scripts" / "thresholder.py").write_text(
-        "import torch\n\n\nclass Thresholder(torch.nn.Module):\n"
-        "    def __init__(self, classes):\n        super().__init__()\n"
-        "        self.layer = torch.nn.Conv3d(1, classes, 1)\n\n"
-        "    def forward(self, image):\n        return self.layer(image)\n", encoding="utf-8")
-    trained(dataset, tmp_path / "out", folder=tmp_path, steps=2, scripts="scripts",
-            network_def={"_target_": "scripts.thresholder.Thresholder", "classes": "@classes"})
-    assert (tmp_path / "out" / "scripts" / "thresholder.py").is_file()
-    text = (tmp_path / "out.toml").read_text(encoding="utf-8")
-    assert model_from_text(text, source="out.toml").trust == "code"
+    own = {"scripts": "scripts", "network_def": {"_target_": "scripts.own.Own", "classes": "@classes"}, "steps": 2}
+    layers = {"one": ("torch.nn.Conv3d(1, classes, 1)", 2), "other": ("torch.nn.Conv3d(1, classes, 3, padding=1)", 54)}
+    for name, (layer, weights) in layers.items():
+        scripts(tmp_path / name, layer)
+        trained(dataset, tmp_path / f"{name}_ct", folder=tmp_path / name, **own)
+        assert (tmp_path / f"{name}_ct" / "scripts" / "own.py").is_file()
+        text = (tmp_path / f"{name}_ct.toml").read_text(encoding="utf-8")
+        assert model_from_text(text, source="model file").trust == "code"
+        state = torch.load(tmp_path / f"{name}_ct" / "models" / "model.pt", weights_only=True)
+        assert state["layer.weight"].numel() == weights, "each recipe found its own scripts"
+    with pytest.raises(ConfigError, match=r"expected is a folder named 'scripts' with __init__\.py"):
+        trained(dataset, tmp_path / "none_ct", folder=tmp_path, **own)
 
 
 def test_the_command_trains_and_names_what_it_made(dataset: Dataset, tmp_path: Path):
