@@ -43,8 +43,10 @@ def validate(context: Context, *, name: str, data: Path, split: str, most: int |
     with Pool(folder, device=device, threads=threads, warm=WARM) as pool:
         seen = validate_fast_paths(model, (read_case(case, dataset, model) for case in cases), pool,
                                    tell=lambda case, path: click.echo(f"{case}: {path}", err=True))
-    print_rows([{"fast_path": path, **asdict(one)} for path, one in seen.items()], json_wanted=json_wanted,
-               columns=SHOWN, empty=f"model {model.name} uses no fast path")
+    rows = [{"fast_path": path, **asdict(one)} for path, one in seen.items()]
+    if not json_wanted:
+        rows = [{**row, **{key: f"{row[key]:.4f}" for key in ("dice_between", "dice_lost")}} for row in rows]
+    print_rows(rows, json_wanted=json_wanted, columns=SHOWN, empty=f"model {model.name} uses no fast path")
     if model_file is not None:
         text = model_file.read_text(encoding="utf-8")
         model_file.write_text(with_validated(text, seen), encoding="utf-8")

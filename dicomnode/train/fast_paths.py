@@ -115,7 +115,7 @@ def with_validated(text: str, seen: Mapping[str, Validated]) -> str:
 
 
 def _inline(one: Validated) -> str:
-    return f"{{ dice_between = {one.dice_between:g}, dice_lost = {one.dice_lost:g}, cases = {one.cases} }}"
+    return f"{{ dice_between = {one.dice_between:.4f}, dice_lost = {one.dice_lost:.4f}, cases = {one.cases} }}"
 
 
 def _off(runtime: Runtime) -> Runtime:
