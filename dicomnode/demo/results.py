@@ -8,6 +8,7 @@ from typing import Final
 
 import highdicom as hd
 from pydicom import Dataset, dcmread
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,6 +21,8 @@ CODE_SITE: Final = "363698007"
 CODE_ALGORITHM: Final = "111001"
 SHOWN_UNITS: Final = {"[hnsf'U]": "HU", "cm3": "ml", "1": "", "{1}": ""}
 """UCUM codes as radiologists write them."""
+SHORT: Final = {"Attenuation Coefficient": "Mean"}
+"""Headings that would make the table wider than a terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +63,11 @@ class Results:
         """Every finding and structure with its numbers, as the reports say them; findings first."""
         groups = sorted(self.groups, key=lambda group: (group.outline is None, group.name))
         columns = list(dict.fromkeys(name for group in groups for name in group.numbers))
-        table = Table(title="Findings, as read from the Structured Reports in the PACS", title_justify="left")
+        table = Table(title="Findings, as read from the Structured Reports in the PACS", title_justify="left",
+                      box=SIMPLE_HEAD, padding=(0, 1))
         for heading in ("name", "place", *columns, "found by"):
-            table.add_column(escape(heading), justify="right" if heading in columns else "left", overflow="fold")
+            table.add_column(escape(heading), justify="right" if heading in columns else "left",
+                             no_wrap=heading not in columns)
         for group in groups:
             shown = (group.numbers.get(column, "") for column in columns)
             table.add_row(group.name, group.place, *shown, "\n".join(dict.fromkeys(group.found_by)))
@@ -98,7 +103,8 @@ def _group(container: Dataset) -> Group:
             measured = item.MeasuredValueSequence[0]
             unit = measured.MeasurementUnitsCodeSequence[0]
             text = SHOWN_UNITS.get(unit.CodeValue, unit.CodeValue)
-            heading = item.ConceptNameCodeSequence[0].CodeMeaning
+            meaning = str(item.ConceptNameCodeSequence[0].CodeMeaning)
+            heading = SHORT.get(meaning, meaning)
             value = float(measured.NumericValue)
             group.numbers[f"{heading} [{text}]" if text else heading] = f"{value:.4g}" if text else f"{value:.2f}"
         elif code == CODE_TRACKING:
