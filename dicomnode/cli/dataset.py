@@ -95,12 +95,16 @@ def build(context: Context, *, source: Path, out: Path, name: str | None, task: 
 @dataset.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--no-verify", is_flag=True, help="Do not compare the files with their digests.")
+@click.option("--report", is_flag=True, help="Draw report.html and its pictures, again or for the first time.")
 @as_json
-def show(*, folder: Path, no_verify: bool, json_wanted: bool) -> None:
+def show(*, folder: Path, no_verify: bool, report: bool, json_wanted: bool) -> None:
     """Check the data set in DIR and say what it holds."""
     from dicomnode.train.dataset import read_dataset
+    from dicomnode.train.dataset_report import write_report
 
     found = read_dataset(folder, verify=not no_verify)
+    if report:
+        click.echo(f"report: {write_report(found)}", err=True)
     if json_wanted:
         print_rows(_label_rows(found), json_wanted=True, columns=COLUMNS, empty="no label")
     else:

@@ -76,7 +76,8 @@ def test_the_outline_lies_where_the_label_is(source, tmp_path):
 def test_show_verifies_and_prints_the_documented_keys(source, tmp_path):
     run("build", source, "--out", tmp_path / "d", "--no-report")
     assert not (tmp_path / "d" / "report.html").exists()
-    assert "3 cases of 3 patients" in run("show", tmp_path / "d").output
+    assert "3 cases of 3 patients" in run("show", tmp_path / "d", "--report").output
+    assert (tmp_path / "d" / "report.html").exists()
     rows = json.loads(run("show", tmp_path / "d", "--json").output)
     section = DOCS.partition("### dataset show\n")[2].partition("\n### ")[0].partition("| JSON key |")[2]
     cells = re.findall(r"^\| (`.+?`) \|", section, re.MULTILINE)
