@@ -109,7 +109,7 @@ def provenance(
             "left_out": len(dataset.left_out),
         },
         "training": {
-            "steps": progress.step, "kept_step": progress.best_step or progress.step,
+            "steps": progress.step, "kept_step": _kept_step(recipe, progress),
             "stopped_early": progress.stopped_early, "seconds": round(progress.seconds, 1),
             "device": world.device.type, "processes": world.processes, "threads": torch.get_num_threads(),
             "precision": precision, "deterministic": recipe.settings.deterministic,
@@ -121,6 +121,10 @@ def provenance(
         },
         "reference": asdict(reference),
     }
+
+
+def _kept_step(recipe: Recipe, progress: Progress) -> int:
+    return progress.best_step or progress.step if recipe.settings.keep == "best" else progress.step
 
 
 def code_revision() -> str:

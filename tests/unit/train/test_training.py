@@ -20,10 +20,11 @@ from dicomnode.config.models import model_from_text
 from dicomnode.errors import ConfigError, DicomNodeError, UnusableDataset
 from dicomnode.infer.digest import bundle_digest
 from dicomnode.train.dataset import Dataset
-from dicomnode.train.order import Order
+from dicomnode.train.order import Order, alone
+from dicomnode.train.preflight import refuse_unfit
 from dicomnode.train.publish import stored_weights
 from dicomnode.train.recipe import recipe_of
-from dicomnode.train.training import Trained, train
+from dicomnode.train.training import Trained, task_of, train
 from tests.training import BALL, CUBE, NETWORK, PREPROCESSING, small_config, small_dataset
 
 
@@ -144,6 +145,19 @@ def test_every_reason_against_a_training_is_told_at_once_before_the_first_step(t
     problems = refused(small_dataset(tmp_path / "one", channels=("t1", "t2")), tmp_path / "out",
                        network_def={**NETWORK, "in_channels": 1})
     assert "the network takes 1 channels, a prepared case has 2" in problems[0]
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(dataset: Dataset):
+    recipe = recipe_of(small_config(batch_size=3), name="small", folder=Path())
+    with pytest.raises(UnusableDataset, match="batch_size = 3 cannot be shared by 2 processes"):
+        refuse_unfit(recipe, dataset, task_of(recipe, dataset, torch.device("cpu")), 2)
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path: Path):
+    with alone(tmp_path), pytest.raises(ConfigError, match="another training is running there"), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        assert (tmp_path / "lock").is_file()
 
 
 def test_a_patch_larger_than_every_image_is_refused(dataset: Dataset, tmp_path: Path):
