@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from dicomnode.config import model_from_text
-from dicomnode.domain.model import Runtime
+from dicomnode.domain.model import ModelFile, Runtime
 from dicomnode.infer.pool import Pool
+from dicomnode.phantom.brain import brain_mr
 from dicomnode.phantom.chest import chest_ct
-from dicomnode.run.selftest import volume_of
+from dicomnode.run.selftest import volume_of, volumes_of
 from tests.builders import affine_lps
 from tests.bundles import blobs, model_file, spleen_form, volume
 
@@ -87,20 +88,24 @@ def test_a_shipped_models_fast_paths_keep_to_what_was_recorded(name):
     model = shipped(name)
     recorded = model.runtime.validated.get("together")
     if recorded is None:
-        pytest.skip(f"{name} records nothing: it uses no fast path, or is no segmentation of a chest CT")
-    if model.inputs[0].modality != "CT":
-        pytest.skip("measured on chests only")
-    image = volume_of(chest_ct(21, shape_zyx=(60, 160, 160), spacing_zyx_mm=(4.0, 2.2, 2.2), nodules=4,
-                               nodule_diameters_mm=(10.0, 16.0)))
+        pytest.skip(f"{name} records nothing: it uses no fast path, or is no segmentation")
+    images = dict(zip([role.role for role in model.inputs], phantom_of(model), strict=True))
     off = Runtime(**LIMITS)
     with Pool(ROOT / "models", device="cpu", threads=1) as pool:
-        plain, fast = (pool.run(replace(model, runtime=runtime), {model.inputs[0].role: image})
+        plain, fast = (pool.run(replace(model, runtime=runtime), images)
                        for runtime in (off, replace(model.runtime, **LIMITS)))
     assert fast.notes == (), "every fast path of the model file was taken"
     for label in model.labels:
         if (plain.labels_zyx == label.value).any():
             assert dice(plain.labels_zyx == label.value, fast.labels_zyx == label.value) \
                 >= recorded.dice_between - PUBLISHED_FROM_OTHER_CASES, label.name
+
+
+def phantom_of(model: ModelFile):
+    if model.inputs[0].modality == "MR":
+        return volumes_of(brain_mr(21, shape_zyx=(40, 80, 80), spacing_zyx_mm=(4.0, 2.5, 2.5)))
+    return (volume_of(chest_ct(21, shape_zyx=(60, 160, 160), spacing_zyx_mm=(4.0, 2.2, 2.2), nodules=4,
+                               nodule_diameters_mm=(10.0, 16.0))),)
 
 
 def shipped(name: str):
