@@ -52,6 +52,7 @@ class InputTable(TypedDict, total=False):
     spacing_mm: SpacingTable
     prefer: dict[Keyword, Text]
     when: When
+    resample: bool
 
 
 class LabelTable(TypedDict, total=False):

@@ -61,6 +61,7 @@ class InputRole:
 
     ``prefer`` maps a DICOM keyword to what scores higher: ``thinnest``, ``thickest``, ``most``,
     ``soft``, ``sharp``, or a text that the attribute should contain.
+    ``resample``: where the series lies on another grid than the first input's, it is interpolated onto that.
     """
 
     role: str
@@ -71,6 +72,7 @@ class InputRole:
     spacing_mm: SpacingLimits = field(default_factory=SpacingLimits)
     prefer: Mapping[str, str] = field(default_factory=dict)
     when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    resample: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an unknown orientation."""

@@ -167,7 +167,7 @@ class Pool:
         stages: dict[str, float] = {"load": load_s, **answer["seconds"]}
         seconds = {**stages, "transfer": time.monotonic() - start - sum(stages.values())}
         return RawOutput(labels_zyx=labels, seconds=seconds, peak_mb=float(answer["peak_mb"]),
-                         device=str(answer["device"]), notes=tuple(answer["notes"]),
+                         device=str(answer["device"]), notes=(*request.notes(), *answer["notes"]),
                          boxes=_boxes(answer["found"]), probabilities=_probabilities(answer["found"]))
 
     def close(self) -> None:

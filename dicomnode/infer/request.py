@@ -13,10 +13,9 @@ from dicomnode.domain.model import ModelFile, Runtime
 from dicomnode.domain.volume import Volume
 from dicomnode.errors import ModelFailed
 from dicomnode.infer import wire
+from dicomnode.infer.onto import on_one_grid, onto
 
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
-SAME_GRID_MM: Final = 1e-2
-"""Largest difference between affines of inputs that count as lying on one grid."""
 
 
 class Request:
@@ -25,6 +24,7 @@ class Request:
     def __init__(self, model: ModelFile, volumes: Mapping[str, Volume]) -> None:
         self._model = model
         self._channels = _channels(model, volumes)
+        self._given = [volumes[role.role] for role in model.inputs]
         stack = self._channels[0].stack
         self._shape = stack.shape_zyx
         self._affine = stack.affine_lps_mm
@@ -43,6 +43,13 @@ class Request:
                          "clamp_roi": runtime.clamp_roi, "crop_to_body": runtime.crop_to_body,
                          "sw_batch_size": runtime.sw_batch_size},
         }
+
+    def notes(self) -> tuple[str, ...]:
+        """Say which inputs were interpolated."""
+        first = self._model.inputs[0].role
+        return tuple(f"input {role.role} was interpolated onto the grid of {first}"
+                     for role, given, used in zip(self._model.inputs, self._given, self._channels, strict=True)
+                     if given is not used)
 
     def labels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Return the labels without copying them."""
@@ -95,12 +102,14 @@ def _channels(model: ModelFile, volumes: Mapping[str, Volume]) -> list[Volume]:
     channels = [volumes[role.role] for role in model.inputs]
     first = channels[0].stack
     for role, volume in zip(model.inputs, channels, strict=True):
-        same = volume.stack.shape_zyx == first.shape_zyx \
-            and np.allclose(volume.stack.affine_lps_mm, first.affine_lps_mm, atol=SAME_GRID_MM)
-        if not same:
-            msg = (
-                f"model {model.name}: input {role.role} lies on another grid than {model.inputs[0].role}: "
-                f"{volume.stack.shape_zyx} against {first.shape_zyx}; several inputs must share one grid"
-            )
+        if on_one_grid(volume.stack, first):
+            continue
+        where = (f"model {model.name}: input {role.role} lies on another grid than {model.inputs[0].role}: "
+                 f"{volume.stack.shape_zyx} against {first.shape_zyx}")
+        if not role.resample:
+            msg = f"{where}; say resample = true in its [[inputs]] where the network was made for interpolated inputs"
             raise ModelFailed(msg)
-    return channels
+        if volume.stack.frame_of_reference_uid != first.frame_of_reference_uid:
+            msg = f"{where}, in another Frame of Reference: their places cannot be compared; register them first"
+            raise ModelFailed(msg)
+    return [volume if on_one_grid(volume.stack, first) else onto(volume, first) for volume in channels]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dicomnode.domain.model import InputRole, Label, ModelFile
 from dicomnode.errors import ModelFailed
+from dicomnode.infer import wire
 from dicomnode.infer.request import Request, affine_ras_mm
 from tests.builders import affine_lps
 from tests.bundles import blobs, model_file, volume
@@ -64,3 +66,73 @@ def test_inputs_on_different_grids_are_refused_not_guessed(a_model):
     model = replace(a_model, inputs=(InputRole(role="t1"), InputRole(role="t2")))
     with pytest.raises(ModelFailed, match=r"t2 lies on another grid than t1"):
         Request(model, {"t1": volume(blobs((4, 5, 6))), "t2": volume(blobs((4, 5, 7)))})
+
+
+def field_mm(shape, affine):
+    """A linear field of the patient: its value anywhere is known."""
+    index = np.indices(shape).reshape(3, -1)
+    x, y, z = (affine @ np.vstack([index, np.ones(index.shape[1])]))[:3]
+    return (2 * x - 3 * y + z).reshape(shape).astype(np.float32)
+
+
+COARSE = affine_lps(spacing_zyx_mm=(5.0, 2.0, 2.0), origin_mm=(-20, -22, -8))
+FINE_OBLIQUE = OBLIQUE.copy()
+FINE_OBLIQUE[:3, 3] = (-8.0, -9.0, -4.0)
+
+
+def resampled(a_model, first, second):
+    model = replace(a_model, inputs=(InputRole(role="t1"), InputRole(role="t2", resample=True)))
+    request = Request(model, {"t1": first, "t2": second})
+    try:
+        channel = np.array(wire.view(request.fds[1], request.message()["inputs"][1]["dtype"],
+                                     request.message()["shape"]))
+        return channel, request.notes()
+    finally:
+        request.close()
+
+
+def test_an_input_on_another_grid_is_interpolated_where_the_model_file_says_so(a_model):
+    first = volume(np.zeros((6, 8, 9), np.int16), FINE_OBLIQUE)
+    second = volume(field_mm((12, 24, 24), COARSE), COARSE)
+    channel, notes = resampled(a_model, first, second)
+    np.testing.assert_allclose(channel, field_mm((6, 8, 9), FINE_OBLIQUE), atol=2e-3)
+    assert notes == ("input t2 was interpolated onto the grid of t1",)
+
+
+def test_an_interpolated_input_is_what_monai_gives(a_model):
+    from monai.data.meta_tensor import MetaTensor
+    from monai.transforms.spatial.array import ResampleToMatch
+
+    first, second = volume(np.zeros((6, 8, 9), np.int16), FINE_OBLIQUE), volume(blobs((12, 24, 24), seed=2), COARSE)
+    channel, _notes = resampled(a_model, first, second)
+    source, target = (MetaTensor(torch.from_numpy(one.values_zyx.transpose(2, 1, 0).copy()).float()[None],
+                                 affine=torch.from_numpy(affine_ras_mm(one.stack.affine_lps_mm)))
+                      for one in (second, first))
+    expected = ResampleToMatch(mode="bilinear", padding_mode="border")(source, img_dst=target)
+    np.testing.assert_allclose(channel, np.asarray(expected[0]).transpose(2, 1, 0), atol=0.1)
+
+
+def test_where_the_other_input_does_not_reach_its_smallest_value_stands(a_model):
+    affine = affine_lps(spacing_zyx_mm=(1, 1, 1), origin_mm=(0, 0, 0))
+    shifted = affine.copy()
+    shifted[:3, 3] = (0.0, 0.0, 2.0)
+    first = volume(np.zeros((6, 4, 4), np.int16), affine)
+    second = volume(np.full((6, 4, 4), 7, np.int16) - np.eye(4, dtype=np.int16), shifted)
+    channel, _notes = resampled(a_model, first, second)
+    assert (channel[:2] == 6).all()
+    assert (channel[2:, 0, 1] == 7).all()
+
+
+def test_inputs_of_different_frames_of_reference_are_never_interpolated(a_model):
+    model = replace(a_model, inputs=(InputRole(role="t1"), InputRole(role="t2", resample=True)))
+    other = volume(blobs((4, 5, 7)))
+    other = replace(other, stack=replace(other.stack, frame_of_reference_uid="1.2.3.4"))
+    with pytest.raises(ModelFailed, match="another Frame of Reference"):
+        Request(model, {"t1": volume(blobs((4, 5, 6))), "t2": other})
+
+
+def test_an_input_on_the_same_grid_is_left_as_it_is(a_model):
+    image = volume(blobs((4, 5, 6)))
+    channel, notes = resampled(a_model, image, image)
+    assert channel.dtype == image.values_zyx.dtype
+    assert notes == ()
