@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from dicomnode.infer.job import Runner
 
-UNWANTED: Final = ("matplotlib", "ignite", "tensorboard", "pandas", "skimage", "itk", "fire", "IPython", "mlflow")
-"""Packages that MONAI would import if it found them: slow, wanting to write caches, and of no use here."""
+UNWANTED: Final = ("matplotlib", "ignite", "tensorboard", "pandas", "skimage", "itk", "fire", "IPython", "mlflow",
+                   "openvino_telemetry")
+"""Packages that MONAI and OpenVINO would import if they found them: slow, wanting to write caches or to call home."""
 OWN_CODE: Final = ("ignite", "pandas", "skimage", "itk")
 """Of these, what a bundle's own evaluator and scripts may need."""
 PROGRESS_EVERY_S: Final = 0.1
