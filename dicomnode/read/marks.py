@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dicomnode.domain.volume import SliceStack
 from dicomnode.read.annotations import Box, Structure, opened, reading
-from dicomnode.read.annotations_mask import is_mask_file, structures_of_mask
+from dicomnode.read.annotations_mask import structures_of_mask
 from dicomnode.read.annotations_rtstruct import structures_of_rtstruct
 from dicomnode.read.annotations_seg import structures_of_seg
 from dicomnode.read.annotations_sr import boxes_of_sr
@@ -26,7 +26,7 @@ def structures_of(path: Path, kind: str, stack: SliceStack) -> Iterator[Structur
     UnusableAnnotation
         If the file is damaged, or does not fit the images.
     """
-    if kind == "MASK" or (kind not in {"SEG", "RTSTRUCT", "SR"} and is_mask_file(path)):
+    if kind == "MASK":
         with reading(path):
             yield from structures_of_mask(path, stack)
     elif kind in {"SEG", "RTSTRUCT"}:

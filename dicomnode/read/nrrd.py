@@ -71,8 +71,8 @@ def read_nrrd(path: Path) -> Nrrd:
             f"NRRD of type {fields.get('type')!r}, sizes {sizes}: allowed are numbers on three axes of space")
     beside = fields.get("data file") or fields.get("datafile")
     if beside:
-        if Path(beside).name != beside:
-            raise UnusableAnnotation(f"NRRD data file {beside!r}: allowed is a file in the same folder")
+        if Path(beside).name != beside or not (path.parent / beside).is_file():
+            raise UnusableAnnotation("NRRD: the data file that it names is not in the same folder, as it must be")
         data = (path.parent / beside).read_bytes()
     dtype = np.dtype(kind).newbyteorder(">" if fields.get("endian") == "big" else "<")
     raw = _decoded(data, fields)

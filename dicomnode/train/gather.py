@@ -19,6 +19,7 @@ from dicomnode.train.gather_case import Truth, boxes, label_map
 from dicomnode.train.gather_channels import Channel, Channels, channels_of, group_of
 from dicomnode.train.gather_labels import LabelRule, Labels, rules_of
 from dicomnode.train.gather_match import Mark, matched
+from dicomnode.train.gather_notes import Leavings
 from dicomnode.train.gather_walk import Found, class_rows, walk
 from dicomnode.train.pseudonyms import Pseudonyms
 
@@ -106,7 +107,7 @@ class _Gathering:
         self._labels = Labels(rules=rules, lesions_only=wishes.task == "detection")
         self._names = Pseudonyms(wishes.key)
         self._writer: DatasetWriter | None = None
-        self._left_out: list[tuple[str, str, str]] = []  # file or series, its pseudonym, why
+        self._leavings = Leavings(found, wishes.source, self._names)
         self._notes: dict[str, tuple[str, ...]] = {}
         self._used: set[str] = set()
         self._tried: set[str] = set()  # series, and studies whose series are channels of one case
@@ -116,7 +117,7 @@ class _Gathering:
         marks, lost = matched(found, wishes.source, wishes.pairs)
         tabled, classes = self._tables(), class_rows(found.class_tables)
         for path, why in (*found.left_out, *lost):
-            self._leave_out(path, why)
+            self._leavings.add(path, why)
         marked = {*marks, *tabled} if wishes.task != "classification" else set(classes)
         order = sorted(found.series, key=lambda uid: (found.series[uid].instances[0].text("PatientID"), uid))
         for number, uid in enumerate(order, start=1):
@@ -127,7 +128,7 @@ class _Gathering:
                 self._take(uid, marks, tabled, classes.get(uid))
         for uid in order:
             if not {uid, self._study(uid)} & self._tried and uid not in self._used:
-                self._leave_out(uid, "no annotation refers to it (--unmarked takes it all the same)")
+                self._leavings.add(uid, "no annotation refers to it (--unmarked takes it all the same)")
         return self._close()
 
     def _take(self, uid: str, marks: Mapping[str, Sequence[Mark]], tabled: Mapping[str, Sequence[Box]],
@@ -139,16 +140,16 @@ class _Gathering:
             truth = self._truth(tuple(dict.fromkeys(mark for one in series for mark in marks.get(one, ()))),
                                 [box for one in series for box in tabled.get(one, ())], klass, channels.reference.stack)
         except UnusableInput as error:
-            self._leave_out(uid, error.reason)
+            self._leavings.add(uid, error.reason)
             return
         if truth.refused:
             for mark, why in truth.refused:
-                self._leave_out(mark.path, why)
-            self._leave_out(uid, "one of its annotations cannot be used: what it marks would be learned as background")
+                self._leavings.add(mark.path, why)
+            self._leavings.add(uid, "one of its annotations cannot be used: its marks would be learned as background")
             return
         empty = truth.label_zyx is not None and not truth.label_zyx.any()
         if not self._wishes.unmarked and (empty or (self._wishes.task == "detection" and not truth.boxes)):
-            self._leave_out(uid, "nothing that was asked for is marked on it (--unmarked takes it all the same)")
+            self._leavings.add(uid, "nothing that was asked for is marked on it (--unmarked takes it all the same)")
             return
         self._used.update(channels.series_uids)
         self._write(uid, channels, truth, klass)
@@ -168,7 +169,7 @@ class _Gathering:
         if klass is not None and self._wishes.task == "classification":
             class_label = self._labels.of(Box(centre_lps_mm=np.zeros(3), size_lps_mm=np.ones(3), name=klass))
             if class_label is None:
-                self._leave_out(uid, f"class {klass!r} is not among --label")
+                self._leavings.add(uid, f"class {klass!r} is not among --label")
                 return
         for label in self._labels.found[writer.label_count:]:
             writer.add_label(label)
@@ -193,16 +194,16 @@ class _Gathering:
 
     def _close(self) -> Gathered:
         if self._writer is None:
-            listed = "\n".join(f"{what}: {why}" for what, _, why in self._left_out[:20]) or "nothing is annotated"
+            listed = "\n".join(f"{what}: {why}" for what, why in self._leavings.shown[:20]) or "nothing is annotated"
             others = ", ".join(sorted(self._labels.passed_over))
             raise UnusableDataset(f"{self._wishes.source}: no case could be taken"
                                   + (f"; marked and not asked for: {others}" if others else "") + f"\n{listed}")
-        for _, pseudonym, why in self._left_out:
-            self._writer.leave_out(pseudonym, self._names.without_uids(why))
+        for what, why in self._leavings.hidden:
+            self._writer.leave_out(what, why)
         for label in self._labels.coded():
             self._writer.describe_label(label)
         dataset = self._writer.close(self._wishes.seed, self._wishes.shares)
-        return Gathered(dataset=dataset, left_out=[(what, why) for what, _, why in self._left_out], notes=self._notes,
+        return Gathered(dataset=dataset, left_out=self._leavings.shown, notes=self._notes,
                         passed_over=tuple(sorted(self._labels.passed_over)), warnings=self._warnings())
 
     def _warnings(self) -> tuple[str, ...]:
@@ -216,15 +217,6 @@ class _Gathering:
                          "the identifiers were lost and the split is not by patient")
         return tuple(found)
 
-    def _leave_out(self, what: Path | str, why: str) -> None:
-        if isinstance(what, str):
-            shown = f"series {what}"
-            pseudonym = f"series {self._names.of('case', what)}"
-        else:
-            relative = what.relative_to(self._wishes.source).as_posix()
-            shown, pseudonym = relative, f"file {self._names.of('file', relative)}"
-        self._left_out.append((shown, pseudonym, why))
-
     def _tables(self) -> Mapping[str, tuple[Box, ...]]:
         tabled: dict[str, tuple[Box, ...]] = {}
         for path in self._found.tables if self._wishes.task == "detection" else ():
@@ -232,9 +224,9 @@ class _Gathering:
                 for uid, listed in boxes_of_csv(path).items():
                     tabled[uid] = (*tabled.get(uid, ()), *listed)
             except UnusableAnnotation as error:
-                self._leave_out(path, error.reason)
+                self._leavings.add(path, error.reason)
         for uid in tabled.keys() - self._found.series.keys():
-            self._leave_out(uid, "its images are not here: a table names it")
+            self._leavings.add(uid, "its images are not here: a table names it")
         return {uid: listed for uid, listed in tabled.items() if uid in self._found.series}
 
     def _study(self, uid: str) -> str:

@@ -13,7 +13,8 @@ from dicomnode.errors import UnusableDataset
 
 KEY_BYTES: Final = 32
 NAME_CHARS: Final = 10
-UID: Final = re.compile(r"\b\d+(?:\.\d+){4,}\b")
+UID: Final = re.compile(r"\b[012](?:\.\d+){2,}\b")
+UID_END: Final = re.compile(r"…[\d.]+")
 
 
 class Pseudonyms:
@@ -35,7 +36,7 @@ class Pseudonyms:
 
     def without_uids(self, text: str) -> str:
         """Return a sentence with each UID replaced by its pseudonym."""
-        return UID.sub(lambda found: self.of("uid", found[0]), text)
+        return UID_END.sub("…", UID.sub(lambda found: self.of("uid", found[0]), text))
 
 
 def key_of(path: Path | None) -> bytes:

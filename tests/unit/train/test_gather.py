@@ -22,6 +22,7 @@ from dicomnode.train.dataset import read_dataset
 from dicomnode.train.gather import Gathered, Wishes, gather
 from dicomnode.train.gather_channels import Channel
 from dicomnode.train.gather_labels import LabelRule
+from dicomnode.train.pseudonyms import Pseudonyms
 from tests.builders import affine_lps, ct_series, dataset, enhanced_ct, mr_series, uid_of, write_file, write_series
 from tests.findings import HEART, LEFT_KIDNEY, LUNG, NODULE, block, findings, stack_of, stamp
 from tests.shared import shared_data
@@ -121,13 +122,24 @@ def test_without_a_segmentation_the_report_alone_says_where_findings_are(tmp_pat
 def test_no_name_number_or_uid_of_a_patient_is_in_the_data_set(tmp_path):
     with_results(tmp_path / "src", "a")
     with_mask(tmp_path / "src", "lost", organs(), ImagePositionPatient=lambda k: [0, 0, 3 * k + 9 * (k > 2)])
+    (tmp_path / "src" / "Doe-scan.dcm").write_bytes(bytes(128) + b"DICM" + b"\x02\x00")
+    (tmp_path / "src" / "lost" / "ct" / "0001.dcm").rename(tmp_path / "src" / "lost" / "ct" / "Doe.dcm")
     gathered = built(tmp_path)
     study = a_series("a")[0]
     texts = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
     for secret in ("Doe", "ID-a", study.StudyInstanceUID, study.SeriesInstanceUID, "2.25.", "lost"):
         assert not [text for text in texts if secret.encode() in text], secret
     assert "MissingSlices" in reasons(gathered)
+    assert "Doe-scan.dcm: CannotUnderstand: Doe-scan.dcm: " in reasons(gathered)
     assert a_series("lost")[0].SeriesInstanceUID in reasons(gathered)
+
+
+def test_sentences_lose_their_uids_and_nothing_else():
+    names = Pseudonyms(b"k" * 32)
+    text = "series 3 (…12345678, MR) of 1.2.840.10008.5.1.4 and 2.25.330477 has gaps of 2.5 mm and 12.50 mm"
+    found = names.without_uids(text)
+    first, second = names.of("uid", "1.2.840.10008.5.1.4"), names.of("uid", "2.25.330477")
+    assert found == f"series 3 (…, MR) of {first} and {second} has gaps of 2.5 mm and 12.50 mm"
 
 
 def test_the_same_key_gives_the_same_data_set_and_another_key_other_names(tmp_path):
