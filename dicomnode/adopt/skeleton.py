@@ -27,8 +27,8 @@ TABLE: Final = re.compile(r"^\[", re.MULTILINE)
 def skeleton(found: About, *, name: str, bundle: str, digest: str, trust: str) -> str:
     """Return the text of a model file with ``confirmed = false``."""
     lines = [HEAD, *_top(found, name, bundle, digest, trust)]
-    for one in found.inputs:
-        lines += _input(one, volumetric=found.volumetric)
+    for number, one in enumerate(found.inputs):
+        lines += _input(one, volumetric=found.volumetric, first=number == 0)
     for label in found.labels:
         lines += _class(label) if found.task == "classification" else _label(label, found.task)
     if found.task == "classification":
@@ -64,13 +64,15 @@ def _top(found: About, name: str, bundle: str, digest: str, trust: str) -> Itera
     yield f"intended_use = {_text(found.intended_use)}   # CONFIRM: reports quote it"
 
 
-def _input(one: GuessedInput, *, volumetric: bool) -> Iterator[str]:
+def _input(one: GuessedInput, *, volumetric: bool, first: bool) -> Iterator[str]:
     yield "\n[[inputs]]"
     yield f"role = {_text(one.role)}"
     yield f"modality = {_text(one.modality)}   # CONFIRM"
     yield f"slices = {{ min = {10 if volumetric else 1} }}   # CONFIRM, with orientation, spacing_mm and prefer"
     if one.contains:
         yield f"prefer = {{ SeriesDescription = {_text(one.contains)} }}   # CONFIRM: how your scanners name it"
+    if not first:
+        yield "# resample = true   # CONFIRM: may it be interpolated onto the grid of the first input?"
 
 
 def _label(label: GuessedLabel, task: str) -> Iterator[str]:

@@ -139,6 +139,8 @@ def _wanted(role: InputRole) -> Iterator[str]:
     yield f"slices {role.slices}"
     if role.spacing_mm.max_between_slices is not None:
         yield f"slices up to {role.spacing_mm.max_between_slices:g} mm apart"
+    if role.resample:
+        yield "interpolated onto the grid of the first input"
     for keyword, values in role.when.items():
         yield f"only {keyword} {' or '.join(values)}"
     for keyword, wish in role.prefer.items():
@@ -148,7 +150,8 @@ def _wanted(role: InputRole) -> Iterator[str]:
 def _input(role: InputRole) -> dict[str, Any]:
     return {"role": role.role, "required": role.required, "modality": role.modality, "orientation": role.orientation,
             "slices": str(role.slices), "max_between_slices_mm": role.spacing_mm.max_between_slices,
-            "when": {key: list(values) for key, values in role.when.items()}, "prefer": dict(role.prefer)}
+            "when": {key: list(values) for key, values in role.when.items()}, "prefer": dict(role.prefer),
+            "resample": role.resample}
 
 
 def _code(code: Code | None) -> dict[str, str] | None:
