@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from dicomnode.train.checkpoint import Progress
     from dicomnode.train.provenance import Reference
     from dicomnode.train.tasks import Prepared, TrainingTask
+
+
+MOST_AT_ONCE: Final = 4
+"""Cases that are prepared at a time: each needs several times its image in memory while it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +114,8 @@ class _Training:
     def _prepared(self, task: TrainingTask, dataset: Dataset, split: str) -> tuple[Prepared, ...]:
         cases = dataset.split(split)
         told = self._terminal.preparing(split, len(cases))
-        return prepare_all(task, cases, threads=self._order.threads or os.cpu_count() or 1, told=told)
+        threads = min(MOST_AT_ONCE, self._order.threads or os.cpu_count() or 1)
+        return prepare_all(task, cases, threads=threads, told=told)
 
     def _begin(self, task: TrainingTask, dataset: Dataset, training: tuple[Prepared, ...]) -> None:
         steps = [step_name(entry) for entry in self._recipe.config.get("augmentation") or []]

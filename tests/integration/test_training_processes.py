@@ -12,6 +12,9 @@ import pytest
 import torch
 import yaml
 
+from dicomnode.train.order import Order
+from dicomnode.train.recipe import read_recipe
+from dicomnode.train.training import train
 from tests.training import NETWORK, small_config, small_dataset
 
 LINEAR_IN_THE_BATCH = {
@@ -28,15 +31,15 @@ def test_two_processes_train_as_one_would(tmp_path: Path):
     data = small_dataset(tmp_path / "balls").root
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(yaml.safe_dump(small_config(**LINEAR_IN_THE_BATCH)), encoding="utf-8")
-    single = [sys.executable, "-W", "ignore", "-m"]
-    several = [*single, "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    for name, command in (("one", single), ("two", several)):
-        arguments = ["dicomnode", "train", str(recipe), "--data", str(data), "--out", str(tmp_path / name)]
-        arguments += ["--device", "cpu", "--threads", "1", "--workers", "0"]
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=250, check=False,
-                              env={**os.environ, "OMP_NUM_THREADS": "1"})
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stdout.count("mean_dice:") == 1, "one of them speaks"
+    train(read_recipe(str(recipe)), Order(data=data, out=tmp_path / "one", model_file=tmp_path / "one.toml",
+                                          device="cpu", threads=1, workers=0))
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "dicomnode", "train", str(recipe), "--data", str(data), "--out", str(tmp_path / "two")]
+    command += ["--device", "cpu", "--threads", "1", "--workers", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("mean_dice:") == 1, "one of them speaks"
     one, two = (json.loads((tmp_path / f"{name}.run" / "history.json").read_text()) for name in ("one", "two"))
     losses = [[entry["loss"] for entry in history["losses"]] for history in (one, two)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
