@@ -133,6 +133,7 @@ def _frocs(scores: ModelScores) -> list[dict[str, Any]]:
     return [
         {"model": scores.model.name, "label": label, "findings": curve.findings, "scans": curve.scans,
          "false_per_scan": list(FALSE_MARKS_PER_SCAN), "sensitivity": list(curve.sensitivities), "cpm": curve.cpm,
+         "threshold": [curve.threshold(count) for count in FALSE_MARKS_PER_SCAN],
          "curve": {"false_per_scan": thinned(curve.false_per_scan.tolist()),
                    "sensitivity": thinned(curve.sensitivity.tolist()), "score": thinned(curve.score.tolist())}}
         for label, curve in curves(scores).items()]

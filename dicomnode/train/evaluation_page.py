@@ -14,8 +14,9 @@ from dicomnode.train import evaluation_plots as plots
 from dicomnode.train.bootstrap import DRAWS, Estimate
 from dicomnode.train.case_scores import CaseScores
 from dicomnode.train.evaluate import ModelScores
-from dicomnode.train.evaluation import Evaluation, confusion, verdict
+from dicomnode.train.evaluation import Evaluation, confusion, curves, verdict
 from dicomnode.train.evaluation_plots import metric_name, unit_of
+from dicomnode.train.froc import FALSE_MARKS_PER_SCAN
 from dicomnode.train.gallery import Gallery
 from dicomnode.train.glossary import GLOSSARY
 from dicomnode.train.subgroups import ALL
@@ -84,7 +85,8 @@ def _label(evaluation: Evaluation, gallery: Gallery, name: str) -> dict[str, Any
                  "source": picture.source}
                 for one in evaluation.models for picture in gallery.pictures(one.model.name, name)]
     return {
-        "name": name, "cards": list(_cards(rows)), "plots": list(_plots(evaluation, name)), "pictures": pictures,
+        "name": name, "cards": list(_cards(rows)), "thresholds": list(_thresholds(evaluation, name)),
+        "plots": list(_plots(evaluation, name)), "pictures": pictures,
         "scores": [_score(model, score) for model, _, score in rows if score.key == ALL],
         "groups": [_score(model, score) for model, _, score in rows if score.key != ALL],
         "differences": [
@@ -93,6 +95,17 @@ def _label(evaluation: Evaluation, gallery: Gallery, name: str) -> dict[str, Any
              "range": _range(one.estimate, one.metric), "cases": one.estimate.cases, "verdict": verdict(one.estimate)}
             for one in evaluation.differences if one.label == name],
     }
+
+
+def _thresholds(evaluation: Evaluation, name: str) -> Iterator[dict[str, Any]]:
+    """What a detector's ``score_at_least`` would have to be for so many false marks per scan, and what it then sees."""
+    for one in evaluation.models:
+        curve = curves(one).get(name)
+        if curve is not None and curve.findings:
+            points = [(count, curve.threshold(count), curve.at(count)) for count in FALSE_MARKS_PER_SCAN]
+            yield {"model": one.model.name, "now": f"{one.model.detection.score_at_least:g}", "points": [
+                (f"{count:g}", f"{score:.4f}" if np.isfinite(score) else NOTHING, f"{seen:.3f}")
+                for count, score, seen in points]}
 
 
 def _confusion(scores: ModelScores) -> dict[str, Any]:

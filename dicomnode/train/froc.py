@@ -59,6 +59,10 @@ class Froc:
             return float("nan")
         return float(np.interp(false_per_scan, self.false_per_scan, self.sensitivity))
 
+    def threshold(self, false_per_scan: float) -> float:
+        """The lowest score at which there are no more false marks per scan; above all scores where none is."""
+        return float(self.score[np.flatnonzero(self.false_per_scan <= false_per_scan)[-1]])
+
     @property
     def sensitivities(self) -> tuple[float, ...]:
         """Sensitivity at each of ``FALSE_MARKS_PER_SCAN``."""

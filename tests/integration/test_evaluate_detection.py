@@ -81,7 +81,8 @@ def test_a_detector_has_a_froc_and_average_precision_and_a_mask_has_neither(docu
     assert 0.5 < _value(document[0], "ap_10") <= 76 / 101
     (curve,) = document[0]["froc"]
     assert (curve["model"], curve["findings"], curve["scans"]) == ("spots", 4, 3)
-    assert len(curve["sensitivity"]) == 7
+    assert len(curve["sensitivity"]) == len(curve["threshold"]) == 7
+    assert "score_at_least = 0.9" in document[1]
     assert not [row for row in document[0]["scores"] if row["model"] == "levels" and row["metric"] == "cpm"]
 
 

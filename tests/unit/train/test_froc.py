@@ -87,6 +87,7 @@ def test_the_curve_of_a_worked_case_is_linear_between_its_points():
     assert curve.score.tolist() == [np.inf, 0.9, 0.8, 0.7, 0.6, 0.5]
     assert curve.sensitivities == (0.25, 0.25, 0.5, 0.5, 0.5, 0.5, 0.5)
     assert curve.cpm == pytest.approx(3.0 / 7.0)
+    assert [curve.threshold(count) for count in (0.125, 0.5, 1.0, 8.0)] == [0.9, 0.7, 0.6, 0.5]
 
 
 def test_equal_scores_share_one_threshold():
