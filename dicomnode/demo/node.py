@@ -20,6 +20,8 @@ from dicomnode.shipped import shipped
 
 QUIET_S: Final = 2
 STOP_S: Final = 30.0
+MODELS: Final = ("demo_chest", "demo_nodule")
+"""One route: lungs and nodules as a mask, nodules as boxes with a probability."""
 
 CONFIG: Final = """\
 # Written by the guided tour: a node with embedded defaults on loopback.
@@ -48,7 +50,7 @@ ae_title = "TOUR"
 [[routes]]
 name = "chest-ct"
 from = ["scanner"]
-model = ["demo_chest"]
+model = [{routed}]
 to = [{to}]
 report_not_analysed = true
 """
@@ -85,7 +87,8 @@ class TourNode:
     def _write_config(self, destinations: tuple[Destination, ...]) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "models").mkdir(parents=True)
-        shutil.copy(shipped("config") / "models" / "demo_chest.toml", self.folder / "models")
+        for name in MODELS:
+            shutil.copy(shipped("config") / "models" / f"{name}.toml", self.folder / "models")
         peers = "".join(
             f'\n[peers.{d.name}]\nae_title = "{d.ae_title}"\nhost = "{d.host}"\nport = {d.port}\n' for d in destinations
         )
@@ -95,6 +98,7 @@ class TourNode:
                 models=shipped("models").resolve(),
                 quiet_s=QUIET_S,
                 peers=peers,
+                routed=", ".join(f'"{name}"' for name in MODELS),
                 to=", ".join(f'"{d.name}"' for d in destinations),
             ),
             encoding="utf-8",

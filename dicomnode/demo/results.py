@@ -21,7 +21,7 @@ CODE_SITE: Final = "363698007"
 CODE_ALGORITHM: Final = "111001"
 SHOWN_UNITS: Final = {"[hnsf'U]": "HU", "cm3": "ml", "1": "", "{1}": ""}
 """UCUM codes as radiologists write them."""
-SHORT: Final = {"Attenuation Coefficient": "Mean"}
+SHORT: Final = {"Attenuation Coefficient": "Mean", "Probability": "Prob."}
 """Headings that would make the table wider than a terminal."""
 
 
@@ -64,9 +64,9 @@ class Results:
         groups = sorted(self.groups, key=lambda group: (group.outline is None, group.name))
         columns = list(dict.fromkeys(name for group in groups for name in group.numbers))
         table = Table(title="Findings, as read from the Structured Reports in the PACS", title_justify="left",
-                      box=SIMPLE_HEAD, padding=(0, 1))
+                      box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
         for heading in ("name", "place", *columns, "found by"):
-            table.add_column(escape(heading), justify="right" if heading in columns else "left",
+            table.add_column(escape(_short(heading)), justify="right" if heading in columns else "left",
                              no_wrap=heading not in columns)
         for group in groups:
             shown = (group.numbers.get(column, "") for column in columns)
@@ -103,8 +103,7 @@ def _group(container: Dataset) -> Group:
             measured = item.MeasuredValueSequence[0]
             unit = measured.MeasurementUnitsCodeSequence[0]
             text = SHOWN_UNITS.get(unit.CodeValue, unit.CodeValue)
-            meaning = str(item.ConceptNameCodeSequence[0].CodeMeaning)
-            heading = SHORT.get(meaning, meaning)
+            heading = str(item.ConceptNameCodeSequence[0].CodeMeaning)
             value = float(measured.NumericValue)
             group.numbers[f"{heading} [{text}]" if text else heading] = f"{value:.4g}" if text else f"{value:.2f}"
         elif code == CODE_TRACKING:
@@ -117,6 +116,12 @@ def _group(container: Dataset) -> Group:
             group.outline = _outline(item)
     group.found_by = [str(item.TextValue) for item in _walk(container) if _code(item) == CODE_ALGORITHM]
     return group
+
+
+def _short(heading: str) -> str:
+    for long, short in SHORT.items():
+        heading = heading.replace(long, short)
+    return heading
 
 
 def _outline(item: Dataset) -> Outline | None:

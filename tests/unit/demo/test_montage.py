@@ -49,7 +49,7 @@ def test_a_finding_says_who_found_it_and_where_it_lies(study):
     assert nodule.outline.points == ((10.0, 20.0), (16.0, 20.0), (16.0, 24.0), (10.0, 24.0), (10.0, 20.0))
     assert nodule.outline.image_uid in {dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in images}
     assert [column.header for column in results.table().columns] == [
-        "name", "place", "Diameter \\[mm]", "Volume \\[ml]", "Probability", "found by"]
+        "name", "place", "Diameter \\[mm]", "Volume \\[ml]", "Prob.", "found by"]
 
 
 def test_the_picture_frames_the_finding_on_its_slice(study, tmp_path):
