@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dicomnode.config.model_rules import broken_rules
 from dicomnode.config.model_schema import (
     MODEL_FILE,
     ClassTable,
@@ -22,8 +21,6 @@ from dicomnode.config.problems import shown
 from dicomnode.config.toml import check, parse, read_text
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import (
-    MOST_OVERLAPPING,
-    UNCONFIRMED_SCHEME,
     InputRole,
     Label,
     Limits,
@@ -83,7 +80,7 @@ def model_from_text(text: str, *, source: str) -> ModelFile:
     """
     raw = parse(text, source)
     tables, problems = check(MODEL_FILE, raw, source)
-    problems += [f"{source}: {problem}" for problem in _broken_rules(raw)]
+    problems += [f"{source}: {problem}" for problem in broken_rules(raw)]
     if problems:
         raise ConfigError(*problems)
     digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
@@ -189,66 +186,3 @@ def _runtime(table: RuntimeTable) -> Runtime:
 
 def _code(table: CodeTable | None) -> Code | None:
     return Code(**table) if table else None
-
-
-def _broken_rules(raw: Mapping[str, Any]) -> Iterator[str]:
-    for table, key in (("labels", "value"), ("labels", "name"), ("classes", "value"), ("classes", "name"),
-                       ("inputs", "role")):
-        entries = raw.get(table, [])
-        met = [entry.get(key) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-        for value, count in Counter(v for v in met if isinstance(v, int | str)).items():
-            if count > 1:
-                yield f"[[{table}]] {key} = {shown(value)}: stands {count} times; each needs its own"
-    if raw.get("task") in {"segmentation", "detection"} and not raw.get("labels"):
-        yield f"labels: a {raw['task']} model needs at least one [[labels]] table"
-    if raw.get("overlapping") is True and any(value > MOST_OVERLAPPING for value in _label_values(raw)):
-        yield f"overlapping = true: allowed are label values 1 to {MOST_OVERLAPPING}, met {max(_label_values(raw))}"
-    if raw.get("task") == "classification" and not raw.get("classes"):
-        yield "classes: a classification model needs at least one [[classes]] table"
-    yield from _fast_paths_that_do_not_fit(raw)
-    if raw.get("confirmed") is not False:
-        yield from _codes_to_confirm(raw)
-    yield from _self_test_names_labels(raw)
-
-
-def _fast_paths_that_do_not_fit(raw: Mapping[str, Any]) -> Iterator[str]:
-    runtime = raw.get("runtime")
-    if not isinstance(runtime, dict):
-        return
-    plain = raw.get("task") == "segmentation" and raw.get("trust", "pieces") == "pieces"
-    if runtime.get("backend", "torch") != "torch" and not plain:
-        yield (f"[runtime] backend = {shown(runtime['backend'])}: allowed is 'torch', except for a segmentation "
-               "with trust = 'pieces'")
-    if runtime.get("crop_to_body") is True:
-        inputs = raw.get("inputs", [])
-        kinds = {item.get("modality", "CT") for item in inputs if isinstance(item, dict)} \
-            if isinstance(inputs, list) else set()
-        if not (plain and runtime.get("fast_resample") is True and kinds == {"CT"}):
-            yield ("[runtime] crop_to_body = true: allowed only for a CT segmentation with fast_resample = true "
-                   "and trust = 'pieces': the body is found by its Hounsfield units")
-
-
-def _codes_to_confirm(raw: Mapping[str, Any]) -> Iterator[str]:
-    for table, key in (("labels", "type"), ("labels", "category"), ("labels", "region"), ("classes", "code")):
-        entries = raw.get(table)
-        for entry in entries if isinstance(entries, list) else ():
-            code = entry.get(key) if isinstance(entry, dict) else None
-            if isinstance(code, dict) and code.get("scheme") == UNCONFIRMED_SCHEME:
-                yield (f"[[{table}]] {shown(entry.get('name'))}: {key} is a placeholder (scheme {UNCONFIRMED_SCHEME}): "
-                       "give the code, or say confirmed = false")
-
-
-def _label_values(raw: Mapping[str, Any]) -> list[int]:
-    labels = raw.get("labels")
-    met = [label.get("value") for label in labels if isinstance(label, dict)] if isinstance(labels, list) else []
-    return [value for value in met if isinstance(value, int)]
-
-
-def _self_test_names_labels(raw: Mapping[str, Any]) -> Iterator[str]:
-    test, labels = raw.get("self_test"), raw.get("labels")
-    names = [label.get("name") for label in labels if isinstance(label, dict)] if isinstance(labels, list) else []
-    for key in ("dice_at_least", "found_at_least"):
-        floors = test.get(key) if isinstance(test, dict) else None
-        for name in floors if isinstance(floors, dict) else ():
-            if name not in names:
-                yield f"[self_test] {key}.{name}: there is no label of that name"

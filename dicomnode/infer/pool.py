@@ -66,6 +66,8 @@ class RawOutput:
         Largest resident memory of the child during this run.
     notes:
         Fallbacks that were taken.
+    warnings:
+        What a reader of the result must know.
     boxes:
         Of a detection; None for other tasks.
     probabilities:
@@ -77,6 +79,7 @@ class RawOutput:
     peak_mb: float
     device: str
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     boxes: tuple[RawBox, ...] | None = None
     probabilities: Mapping[int, float] | None = None
 
@@ -168,6 +171,7 @@ class Pool:
         seconds = {**stages, "transfer": time.monotonic() - start - sum(stages.values())}
         return RawOutput(labels_zyx=labels, seconds=seconds, peak_mb=float(answer["peak_mb"]),
                          device=str(answer["device"]), notes=(*request.notes(), *answer["notes"]),
+                         warnings=request.warnings(),
                          boxes=_boxes(answer["found"]), probabilities=_probabilities(answer["found"]))
 
     def close(self) -> None:

@@ -9,12 +9,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomnode.domain.model import ModelFile, Runtime
-from dicomnode.domain.volume import Volume
+from dicomnode.domain.model import InputRole, ModelFile, Runtime
+from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import ModelFailed
 from dicomnode.infer import wire
 from dicomnode.infer.onto import on_one_grid, onto
 
+AIR_HU: Final = -1000
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -24,7 +25,7 @@ class Request:
     def __init__(self, model: ModelFile, volumes: Mapping[str, Volume]) -> None:
         self._model = model
         self._channels = _channels(model, volumes)
-        self._given = [volumes[role.role] for role in model.inputs]
+        self._given = [volumes.get(role.role) for role in model.inputs]
         stack = self._channels[0].stack
         self._shape = stack.shape_zyx
         self._affine = stack.affine_lps_mm
@@ -49,7 +50,12 @@ class Request:
         first = self._model.inputs[0].role
         return tuple(f"input {role.role} was interpolated onto the grid of {first}"
                      for role, given, used in zip(self._model.inputs, self._given, self._channels, strict=True)
-                     if given is not used)
+                     if given is not used and given is not None)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say which inputs are absent: what a reader of the result must know."""
+        return tuple(f"input {role.role} is absent: the model ran without it"
+                     for role, given in zip(self._model.inputs, self._given, strict=True) if given is None)
 
     def labels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Return the labels without copying them."""
@@ -94,13 +100,19 @@ def affine_ras_mm(affine_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(swapped.astype(np.float32), dtype=np.float64)
 
 
+def _empty(role: InputRole, stack: SliceStack) -> Volume:
+    """Return what stands for an input that may be absent and is: air in CT, nothing in all else."""
+    value = AIR_HU if role.modality == "CT" else 0
+    return Volume(values_zyx=np.full(stack.shape_zyx, value, dtype=np.int16), stack=stack, modality=role.modality)
+
+
 def _channels(model: ModelFile, volumes: Mapping[str, Volume]) -> list[Volume]:
-    missing = [role.role for role in model.inputs if role.role not in volumes]
-    if missing:
-        msg = f"model {model.name}: no volume for the input {', '.join(missing)}"
+    missing = [role.role for role in model.inputs if role.role not in volumes and role.required]
+    if missing or model.inputs[0].role not in volumes:
+        msg = f"model {model.name}: no volume for the input {', '.join(missing) or model.inputs[0].role}"
         raise ModelFailed(msg)
-    channels = [volumes[role.role] for role in model.inputs]
-    first = channels[0].stack
+    first = volumes[model.inputs[0].role].stack
+    channels = [volumes[role.role] if role.role in volumes else _empty(role, first) for role in model.inputs]
     for role, volume in zip(model.inputs, channels, strict=True):
         if on_one_grid(volume.stack, first):
             continue

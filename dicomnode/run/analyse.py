@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -149,6 +149,7 @@ def _run_model(
                 identity.node_id, identity.job_key, f"tracking|{task.model.name}|{name}"
             ),
         )
+    findings = replace(findings, warnings=(*output.warnings, *findings.warnings))
     result.findings, result.models = (*result.findings, findings), (*result.models, task.model)
     result.loaded = {**result.loaded, reference.volume.stack.series_uid: reference}
     _account(result, output)

@@ -17,13 +17,14 @@ from highdicom import sr
 from pydicom import dcmread
 
 from dicomnode.domain.findings import Presence
+from dicomnode.domain.model import InputRole
 from dicomnode.infer.pool import Pool
 from dicomnode.infer.request import affine_ras_mm
 from dicomnode.run.analyse import Identity, Task, analyse
 from dicomnode.run.loop import utc_now
 from tests.builders import affine_lps, ct_series, write_series
 from tests.bundles import blobs, volume
-from tests.classification_bundles import NAMES, classification_file, classification_template
+from tests.classification_bundles import NAMES, NETWORK, classification_file, classification_template
 from tests.findings import NODE_ID
 from tests.live import need
 
@@ -91,3 +92,16 @@ def test_a_series_becomes_a_report_that_highdicom_and_dciodvfy_read(pool, tmp_pa
         checked = subprocess.run([need("dciodvfy", "dicom3tools"), str(path)], capture_output=True, text=True,
                                  check=False)
         assert "Error" not in checked.stderr, checked.stderr
+
+
+def test_a_report_says_which_input_was_absent(pool, tmp_path):
+    made, folder = pool
+    classification_template(folder / "two", network={**NETWORK, "in_channels": 2})
+    model = classification_file(folder / "two")
+    model = replace(model, inputs=(*model.inputs, InputRole(role="late", required=False)))
+    paths = write_series(tmp_path / "ct", ct_series(blobs((12, 20, 22), seed=1)))
+    analysis = analyse([Task(model=model, paths={"image": paths})], made, Identity(node_id=NODE_ID, job_key="j"),
+                       clock=utc_now)
+    assert analysis.findings[0].warnings == ("input late is absent: the model ran without it",)
+    for one in analysis.objects:
+        assert b"input late is absent" in one.payload

@@ -136,3 +136,21 @@ def test_an_input_on_the_same_grid_is_left_as_it_is(a_model):
     channel, notes = resampled(a_model, image, image)
     assert channel.dtype == image.values_zyx.dtype
     assert notes == ()
+
+
+def test_an_input_that_may_be_absent_and_is_has_an_empty_channel_and_is_named(a_model):
+    image = volume(blobs((4, 5, 6)))
+    for modality, value in (("MR", 0), ("CT", -1000)):
+        model = replace(a_model, inputs=(InputRole(role="t1"), InputRole(role="t2", required=False, modality=modality)))
+        request = Request(model, {"t1": image})
+        channel = wire.view(request.fds[1], request.message()["inputs"][1]["dtype"], request.message()["shape"])
+        assert (channel == value).all()
+        assert request.warnings() == ("input t2 is absent: the model ran without it",)
+        assert request.notes() == ()
+        request.close()
+
+
+def test_the_input_that_gives_the_grid_must_be_there(a_model):
+    model = replace(a_model, inputs=(InputRole(role="t1", required=False), InputRole(role="t2")))
+    with pytest.raises(ModelFailed, match="no volume for the input t1"):
+        Request(model, {"t2": volume(blobs((4, 5, 6)))})
