@@ -150,8 +150,9 @@ def test_every_kept_attribute_is_listed():
 def test_the_example_node_file_loads(tmp_path, text):
     folder = tmp_path / "config"
     (folder / "models").mkdir(parents=True)
-    model_text = MODEL_TOML.replace('name = "example" ', 'name = "demo_chest" ')
-    (folder / "models" / "demo_chest.toml").write_text(model_text, encoding="utf-8")
+    for name in ("demo_chest", "demo_nodule"):
+        model_text = MODEL_TOML.replace('name = "example" ', f'name = "{name}" ')
+        (folder / "models" / f"{name}.toml").write_text(model_text, encoding="utf-8")
     (folder / "node.toml").write_text(re.sub(r"^database_url_file.*$", "", text, flags=re.MULTILINE), encoding="utf-8")
     settings = config.load(folder / "node.toml", environ={})
     assert settings.node.models_dir == tmp_path / "models"
