@@ -28,7 +28,7 @@ def inputs(folder: Path, **attributes: object) -> list[InstanceRecord]:
 def test_the_same_images_have_one_identity_in_whatever_order_they_come(tmp_path):
     images = inputs(tmp_path / "a", PatientID="ONE")
     same = inputs(tmp_path / "b", PatientID="ONE")
-    assert identity_of([MODEL], images, language="en") == identity_of(MODEL, same[::-1], language="en")
+    assert identity_of([MODEL], images, language="en") == identity_of([MODEL], same[::-1], language="en")
 
 
 @pytest.mark.parametrize("corrected", [{"PatientID": "TWO"}, {"PatientName": "Other"}, {"RescaleIntercept": "-1000"}])
@@ -36,7 +36,7 @@ def test_images_of_the_same_uids_with_another_content_have_another_identity(tmp_
     images = inputs(tmp_path / "a", PatientID="ONE")
     others = inputs(tmp_path / "b", **{"PatientID": "ONE", **corrected})
     assert [i.sop_instance_uid for i in images] == [i.sop_instance_uid for i in others]
-    assert identity_of([MODEL], images, language="en") != identity_of(MODEL, others, language="en")
+    assert identity_of([MODEL], images, language="en") != identity_of([MODEL], others, language="en")
 
 
 def test_language_model_and_version_of_the_node_belong_to_the_identity(tmp_path, monkeypatch):
