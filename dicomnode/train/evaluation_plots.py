@@ -201,7 +201,7 @@ def _svg(draw: Callable[[Axes], None], title: str, across: str, up: str, *, heig
     figure = Figure(figsize=(SIZE_INCHES[0], height), layout="constrained")
     axes = figure.add_subplot()
     draw(axes)
-    axes.set_title(title, fontsize=10, loc="left")
+    figure.suptitle(title, fontsize=10, x=0.02, ha="left")
     axes.set_xlabel(across, fontsize=9)
     axes.set_ylabel(up, fontsize=9)
     axes.tick_params(labelsize=8)
