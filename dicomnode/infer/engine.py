@@ -75,7 +75,7 @@ class Engine:
             raise _as_ours(error, job) from error
         clock.lap("postprocess")
         job.progress(1.0)
-        return Answer(seconds=clock.seconds, found=found)
+        return Answer(seconds=clock.seconds, found=found, notes=_unused(job.settings))
 
     def _item(self, job: Job) -> dict[str, Any]:
         image = standard.loaded_image(job.channels_zyx, job.affine_ras_mm)
@@ -138,6 +138,13 @@ def _prompts(parser: ConfigParser, keys: tuple[str, ...]) -> dict[str, Any]:
         return {key: value for key, value in first.items() if key not in {*keys, GROUND_TRUTH}}
     except FOREIGN_ERRORS:
         return {}
+
+
+def _unused(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say which of the model file's ways to run faster a bundle's own evaluator does not take."""
+    wanted = [name for name in ("fast_resample", "clamp_roi", "crop_to_body", "sw_batch_size") if settings.get(name)]
+    wanted += ["precision"] if settings.get("precision", "float32") != "float32" else []
+    return (f"not used with trust = 'code': {', '.join(wanted)}",) if wanted else ()
 
 
 def _probabilities(prediction: Any, classes: list[int]) -> dict[str, float]:  # noqa: ANN401 - of the bundle

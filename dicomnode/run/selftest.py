@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomnode.domain.dicom import InstanceRef
+from dicomnode.domain.findings import marked
 from dicomnode.domain.model import ModelFile, SelfTest
 from dicomnode.domain.volume import SlicePlane, SliceStack, Volume
 from dicomnode.errors import ModelFailed
@@ -120,7 +121,8 @@ def _dice_of(model: ModelFile, test: SelfTest, task: _Task, output: RawOutput) -
         return {}
     if output.labels_zyx is None:
         raise ModelFailed(f"model {model.name}: no label map came of the self-test")
-    return {name: _dice(output.labels_zyx == _value(model, name), task.truth_zyx == _value(model, name))
+    return {name: _dice(marked(output.labels_zyx, _value(model, name), overlapping=model.overlapping),
+                        task.truth_zyx == _value(model, name))
             for name in test.dice_at_least}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dicomnode.domain.model import Runtime
 from dicomnode.errors import ModelChanged, ModelFailed, ModelRefused
 from dicomnode.infer.pool import Pool, sandbox_report
 from dicomnode.infer.sandbox import SCOPE_ABI, landlock_abi
@@ -168,6 +169,8 @@ def test_no_trace_of_a_bundle_reaches_the_disk(tmp_path):
     folder = spleen_form(tmp_path / "bundle")
     before = sorted(path for path in tmp_path.rglob("*"))
     with Pool(tmp_path, device="cpu", threads=1) as pool:
-        assert pool.run(model_file(folder, trust="code"), {"image": IMAGE}).labels_zyx is not None
+        output = pool.run(model_file(folder, trust="code", runtime=Runtime(fast_resample=True)), {"image": IMAGE})
+    assert output.labels_zyx is not None
+    assert output.notes == ("not used with trust = 'code': fast_resample",)
     assert sorted(path for path in tmp_path.rglob("*")) == before
     assert not Path("/bundle").exists()
