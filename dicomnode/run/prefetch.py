@@ -78,6 +78,12 @@ class ReadAhead:
         elif reading is not None:
             reading.dropped.set()
 
+    def forget(self) -> None:
+        """Give everything back: no job waits, so another worker took the one that was read."""
+        if self._next is not None:
+            self._next.dropped.set()
+        self._present = self._next = None
+
     def look(self, now: datetime, *, attempt: int) -> None:
         """Begin to read what comes next, unless that was found already or the present job is tried again."""
         seeking = self._next is None or self._next.idle
@@ -94,10 +100,8 @@ class ReadAhead:
 
     def close(self) -> None:
         """Wait for what is being read, and forget it."""
-        if self._next is not None:
-            self._next.dropped.set()
+        self.forget()
         self._thread.shutdown(cancel_futures=True)
-        self._present = self._next = None
 
     def _held(self) -> Found:
         reading = self._present

@@ -77,6 +77,7 @@ class Worker:
                 digests=self._models.digests(now),
             )
         if job is None:
+            self._ahead.forget()
             return False
         self._ahead.claimed(job.job_id)
         log.info("job_claimed", job=job.job_id, study_uid=job.study_uid, kind=job.kind, attempt=job.claim.attempt)

@@ -133,6 +133,17 @@ def test_what_another_worker_claimed_meanwhile_is_dropped(ahead, sqlite_ledger, 
     assert ahead.load(paths, InputRole(role="ct")).volume.values_zyx.shape == (4, 8, 8)
 
 
+def test_nothing_is_held_where_no_job_waits(ahead, sqlite_ledger, spool, tmp_path):
+    a_study(sqlite_ledger, spool, tmp_path, "next")
+    ahead.look(after(1), attempt=1)
+    settled(ahead)
+    dropped = ahead._next.dropped
+    ahead.forget()
+    assert dropped.is_set()
+    assert ahead._next is None
+    assert ahead._held() == {}
+
+
 def test_a_broken_image_is_no_error_until_its_own_job_meets_it(ahead, sqlite_ledger, spool, tmp_path):
     job_id, paths = a_study(sqlite_ledger, spool, tmp_path, "broken", broken=True)
     ahead.look(after(1), attempt=1)
