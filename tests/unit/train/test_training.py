@@ -281,14 +281,16 @@ def test_bfloat16_on_a_cpu_is_refused_where_its_gradients_are_wrong(dataset: Dat
 
 
 def test_a_network_of_two_series_has_two_inputs_in_their_order(tmp_path: Path):
-    dataset = small_dataset(tmp_path / "balls", channels=("t1", "flair"), training=2, validation=1)
+    dataset = small_dataset(tmp_path / "balls", channels=("t1", "flair"), training=2, validation=0)
     trained(dataset, tmp_path / "out", steps=1)
     text = (tmp_path / "out.toml").read_text(encoding="utf-8")
     assert [one.role for one in model_from_text(text, source="out.toml").inputs] == ["t1", "flair"]
     config = json.loads((tmp_path / "out" / "configs" / "inference.json").read_text(encoding="utf-8"))
     parser = ConfigParser({**config, "dataset_dir": str(dataset.root / "images")})
     names = [[Path(path).name for path in paths] for paths in parser.get_parsed_content("datalist")]
-    assert names == [[f"case{number}_t1.nii.gz", f"case{number}_flair.nii.gz"] for number in range(3)]
+    assert names == [[f"case{number}_t1.nii.gz", f"case{number}_flair.nii.gz"] for number in range(2)]
+    card = (tmp_path / "out" / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "There were no validation cases: nothing is known of it." in card
 
 
 @pytest.mark.gpu
