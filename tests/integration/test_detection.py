@@ -14,6 +14,7 @@ from pydicom import Dataset, dcmread
 from dicomnode.config import model_from_text
 from dicomnode.deliver.scu import send_files
 from dicomnode.demo.pacs import ReceivingPacs
+from dicomnode.demo.study import write_phantom_study
 from dicomnode.domain.dicom import COMPREHENSIVE_3D_SR_STORAGE
 from dicomnode.domain.node import Peer
 from dicomnode.infer.pool import Pool
@@ -168,3 +169,22 @@ def test_the_results_break_no_rule_of_the_standard_nor_of_ours(offline, study):
     for path in paths:
         said = subprocess.run([checker, str(path)], capture_output=True, text=True, check=False, timeout=120)
         assert [line for line in (said.stdout + said.stderr).splitlines() if line.startswith("Error")] == [], path.name
+
+
+def test_the_shipped_pair_gives_one_report_in_which_true_nodules_have_volume_and_probability(tmp_path):
+    phantom = write_phantom_study(tmp_path / "study", seed=20260101)
+    node = LiveNode(tmp_path / "node", peers="", routes="")
+    node.cli("process", str(tmp_path / "study"), "--model", "demo_chest", "--model", "demo_nodule", "--out",
+             str(tmp_path / "out"))
+    written = [dcmread(path) for path in sorted((tmp_path / "out").glob("*.dcm"))]
+    found = groups([one for one in written if one.SOPClassUID == COMPREHENSIVE_3D_SR_STORAGE])
+    both = [one for one in found if {"Volume", "Probability"} <= set(numbers(one))]
+    (seg,) = [one for one in written if one.Modality == "SEG"]
+    assert {one.tracking_uid for one in both} <= {item.get("TrackingUID") for item in seg.SegmentSequence}
+    slices = {str(image.SOPInstanceUID): image.InstanceNumber - 1
+              for image in (dcmread(path, stop_before_pixels=True) for path in (tmp_path / "study").glob("*.dcm"))}
+    for nodule in (one for one in phantom.nodules if one.diameter_mm >= 10):
+        z, y, x = nodule.centre_index_zyx
+        assert any(
+            abs(slices[one.roi.ContentSequence[0].referenced_sop_instance_uid] - z) <= 3
+            and np.abs(one.roi.value.mean(axis=0) - (x + 0.5, y + 0.5)).max() <= 4 for one in both), nodule
