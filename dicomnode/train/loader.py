@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final
@@ -88,10 +89,15 @@ def batches(
     loader: DataLoader[Any] = DataLoader(
         _Draws(draw, cases, timetable, seed), batch_sampler=places, collate_fn=list, num_workers=workers,
         prefetch_factor=AHEAD_PER_WORKER if workers else None, pin_memory=device.type == "cuda",
-        multiprocessing_context="fork" if workers else None)
+        multiprocessing_context="fork" if workers else None, worker_init_fn=_end_quietly)
     for step, drawn in zip(steps, loader, strict=True):
         ids, samples = zip(*drawn, strict=True)
         yield step, Batch(case_ids=ids, samples=tuple(moved(sample, device) for sample in samples))
+
+
+def _end_quietly(_worker: int) -> None:
+    """Let a worker whose trainer was interrupted go without a traceback; what a sample raises reaches the trainer."""
+    sys.excepthook = lambda *_: None
 
 
 def moved(sample: Sample, device: torch.device) -> Sample:

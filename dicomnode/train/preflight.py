@@ -141,7 +141,13 @@ def _no_step(recipe: Recipe, prepared: Prepared, task: TrainingTask) -> list[str
     found = []
     for number, stage in enumerate(recipe.stages):
         rng = np.random.default_rng((recipe.settings.seed, number))
-        problem = _trial(recipe, task, stage, task.draw(prepared, stage, rng), prepared.case.id)
+        try:
+            sample = task.draw(prepared, stage, rng)
+        except (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            cause = error.__cause__ or error
+            found.append(f"stage {number}: augmentation of a first sample failed: {type(cause).__name__}: {cause}")
+            continue
+        problem = _trial(recipe, task, stage, sample, prepared.case.id)
         found += [f"stage {number}: {problem}"] if problem else []
     task.trainee.load_state_dict(before)
     return found

@@ -25,7 +25,7 @@ COMPONENTS: Final = (
     "anchor_generator", "detector",
 )
 """Keys that hold MONAI components, or lists of them."""
-NEEDED: Final = ("network_def", "preprocessing", "inferer")
+NEEDED: Final = ("network_def", "preprocessing", "inferer", "optimizer")
 _REFERENCE: Final = re.compile(r"@(\w+)")
 
 

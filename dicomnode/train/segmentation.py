@@ -60,6 +60,8 @@ class SegmentationTask:
         """Return what the recipe says that this data set cannot give."""
         found = [f"label {label.value} {label.name}: no training case shows it, so nothing can be learned of it; "
                  "add cases that do, or leave the label out of the data set" for label in dataset.unseen("training")]
+        found += [f"the recipe has no {key}; segmentation needs one" for key in ("loss", "postprocessing")
+                  if key not in self._recipe.config]
         names = place_names(dataset.labels, self._recipe.settings.places)
         for number, stage in enumerate(self._recipe.stages):
             around = self._around(stage)

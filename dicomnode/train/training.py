@@ -138,7 +138,11 @@ class _Training:
         loop = Loop(
             task, self._recipe, training=training, validation=validation, folder=order.folder,
             data_digest=dataset.digest, world=world, workers=order.workers, listener=journal)
-        progress = loop.run(resume=order.resume)
+        try:
+            progress = loop.run(resume=order.resume)
+        except KeyboardInterrupt:
+            self._terminal.say(f"interrupted; --resume goes on from the last checkpoint in {order.folder}")
+            raise
         if isinstance(journal, Journal):
             journal.draw(progress)
             journal.close()

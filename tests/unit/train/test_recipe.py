@@ -22,13 +22,13 @@ def test_every_shipped_recipe_can_be_read(name):
 
 
 def test_every_problem_of_a_recipe_is_told_at_once():
-    config = small_config(batchsize=4, patch_size=[12, 12], learning_rate=-1, inferer=None)
+    config = small_config(batchsize=4, patch_size=[12, 12], learning_rate=-1, inferer=None, optimizer=None)
     with pytest.raises(ConfigError) as caught:
         recipe_of(config, name="mine", folder=Path())
     text = str(caught.value)
     for part in ("inferer is missing", "batchsize is not a key", "is batch_size meant?", "patch_size", "rate = -1"):
         assert part in text
-    assert len(caught.value.problems) == 4
+    assert len(caught.value.problems) == 5
 
 
 def test_a_key_of_ones_own_is_allowed_where_something_refers_to_it():

@@ -171,6 +171,19 @@ def test_a_patch_that_the_network_cannot_halve_is_refused(dataset: Dataset, tmp_
     assert "no loss can be computed for patches of [13, 12, 12] voxels" in problem
 
 
+def test_a_segmentation_without_a_loss_is_refused(dataset: Dataset, tmp_path: Path):
+    problems = refused(dataset, tmp_path / "out", loss=None, postprocessing=None)
+    assert [problem.partition(": ")[2] for problem in problems] == [
+        "the recipe has no loss; segmentation needs one", "the recipe has no postprocessing; segmentation needs one"]
+
+
+def test_an_augmentation_that_fails_is_refused_with_its_reason(dataset: Dataset, tmp_path: Path):
+    wrong = [{"_target_": "RandFlipd", "keys": ["image", "mask"], "prob": 1.0, "spatial_axis": 0}]
+    (problem,) = refused(dataset, tmp_path / "out", augmentation=wrong)
+    assert "stage 0: augmentation of a first sample failed" in problem
+    assert "mask" in problem
+
+
 def test_a_header_in_metres_is_refused(tmp_path: Path):
     dataset = small_dataset(tmp_path / "balls", spacing_mm=0.002)
     problems = refused(dataset, tmp_path / "out")
