@@ -18,6 +18,8 @@ LOCAL_REFS: Final = "__local_refs"
 SPECIAL_KEYS: Final = frozenset({"_target_", "_disabled_", "_requires_", "_desc_", "_mode_"})
 MODES: Final = frozenset({"default", "callable"})
 MAX_POWER: Final = 64
+MODULES: Final = frozenset({"math", "monai", "np", "numpy", "torch"})
+"""Names that an expression may not give to anything else: dotted names are judged by them."""
 GRAMMAR: Final = (
     ast.Expression, ast.Constant, ast.Load, ast.Store, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.Subscript, ast.Slice,
     ast.Starred, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Lambda, ast.arguments, ast.arg,
@@ -134,14 +136,13 @@ def expression_problems(expression: str) -> Iterator[str]:
     except (SyntaxError, ValueError):
         yield f"{expression!r} is not one expression"
         return
-    bound = {LOCAL_REFS, *BUILTINS} | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    bound |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    bound = frozenset({LOCAL_REFS, *BUILTINS})
     yield from (f"{problem} in {expression!r}" for problem in _node_problems(tree.body, bound))
 
 
-def _node_problems(node: ast.AST, bound: set[str]) -> Iterator[str]:
+def _node_problems(node: ast.AST, bound: frozenset[str]) -> Iterator[str]:
     dotted = _dotted(node)
-    if isinstance(node, ast.Attribute) and dotted in FUNCTIONS:
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and dotted in FUNCTIONS:
         return
     if not isinstance(node, GRAMMAR):
         yield f"{type(node).__name__} is not allowed"
@@ -153,10 +154,35 @@ def _node_problems(node: ast.AST, bound: set[str]) -> Iterator[str]:
         if not (isinstance(node.right, ast.Constant) and isinstance(node.right.value, int | float)
                 and abs(node.right.value) <= MAX_POWER):
             yield "a power with an exponent that is no small number is not allowed"
-    elif isinstance(node, ast.arg) and node.arg.startswith("_"):
+    elif isinstance(node, ast.arg) and (node.arg.startswith("_") or node.arg in MODULES):
         yield f"name {node.arg!r} is not allowed"
-    for child in ast.iter_child_nodes(node):
-        yield from _node_problems(child, bound)
+    elif isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store):
+        yield "an assignment to a part of something is not allowed"
+    for child, known in _scopes(node, bound):
+        yield from _node_problems(child, known)
+
+
+def _scopes(node: ast.AST, bound: frozenset[str]) -> Iterator[tuple[ast.AST, frozenset[str]]]:
+    """Yield each part of a node with the names that hold there: a name holds only where Python binds it.
+
+    Outside of its lambda or comprehension the same name is Python's own again: ``[0 for exec in []] + exec(...)``.
+    """
+    if isinstance(node, ast.Lambda):
+        yield node.args, bound
+        yield node.body, bound | {arg.arg for arg in ast.iter_child_nodes(node.args) if isinstance(arg, ast.arg)}
+    elif isinstance(node, ast.ListComp | ast.GeneratorExp):
+        for part in node.generators:
+            yield part.iter, bound
+            bound |= _stored(part.target)
+            yield from ((item, bound) for item in (part.target, *part.ifs))
+        yield node.elt, bound
+    else:
+        yield from ((child, bound) for child in ast.iter_child_nodes(node))
+
+
+def _stored(target: ast.AST) -> frozenset[str]:
+    return frozenset(node.id for node in ast.walk(target)
+                     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)) - MODULES
 
 
 def _dotted(node: ast.AST) -> str:

@@ -31,6 +31,14 @@ HOSTILE = {
     "a power that eats the memory": "$10 ** 10 ** 10",
     "a foreign name as default": "$[os for _ in range(1)]",
     "a call of a reference": "$@network_def.apply(print)",
+    "a builtin that a comprehension elsewhere binds": "$[[exec for exec in []], exec('1')]",
+    "a builtin that a lambda elsewhere binds": "$[(lambda open: 0), open('/etc/passwd')]",
+    "a builtin in the iterable of the comprehension that binds it": "$[open for open in [open('/etc/passwd')]]",
+    "a builtin as default of the lambda that binds it": "$lambda open=open: open('/etc/passwd')",
+    "a module's name for something else": "$[torch.sort for torch in [@network_def]]",
+    "a module's name as an argument": "$lambda np: np.array",
+    "a loop that writes into an object": "$[0 for torch.float in [1]]",
+    "a loop that writes into the other ids": "$[0 for @network_def.shape in [1]]",
 }
 PLAIN = [
     "$@bundle_root + '/models/model.pt'",
@@ -41,6 +49,7 @@ PLAIN = [
     "$1.5 if @highres else 3.0",
     "$lambda x: x.argmax(dim=0, keepdim=True)",
     "$np.float32",
+    "$lambda input, n=2: [x + y for x in input if x for y in range(x + n)]",
 ]
 
 

@@ -79,6 +79,10 @@ REFUSED: dict[str, Change] = {
     "a format string that reads attributes": put(inferer="$'{0.__class__.__init__}'.format(1)"),
     "a generator whose frame is read": put(inferer="$(x for x in [1]).gi_frame.f_globals"),
     "a formatted value that is a call": put(inferer="$f'{open(chr(77))}'"),
+    "a builtin whose name is bound elsewhere": put(inferer={
+        "_target_": "SimpleInferer", "x": "$[[open for open in []], open('MARK', 'w')]"}),
+    "code behind a name that a lambda binds": put(inferer={
+        "_target_": "SimpleInferer", "x": "$[(lambda exec: 0), exec(\"open('MARK', 'w')\")]"}),
     "an assignment expression": put(inferer="$(f := open)('MARK', 'w')"),
     "the debugger": put(network_def={**SMALL_UNET, "_mode_": "debug"}),
     "the debugger by its flag": put(network_def={**SMALL_UNET, "_debug_": True}),
