@@ -40,6 +40,7 @@ def run_evaluation(
         If a model cannot be run.
     """
     found = [model_of(argument, config) for argument in arguments]
+    _refuse_one_name([model.name for model, _ in found])
     dataset = read_dataset(data)
     cases = _cases(dataset, split, most)
     for model, _ in found:
@@ -56,6 +57,13 @@ def run_evaluation(
     (folder / "evaluation.json").write_text(to_json(evaluation), encoding="utf-8")
     (folder / "index.html").write_text(page(evaluation, gallery), encoding="utf-8")
     return folder, evaluation
+
+
+def _refuse_one_name(names: Sequence[str]) -> None:
+    """Refuse two models of one name: nobody could tell whose a score is."""
+    if len(set(names)) < len(names):
+        raise ConfigError(f"both models are called {names[0]}: give one of them another `name` in its model file "
+                          "(the digest is of the bundle and stays)")
 
 
 def _folder(folder: Path) -> Path:

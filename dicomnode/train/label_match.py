@@ -1,12 +1,15 @@
-"""Which label of a model means which label of a data set: the same code, else the same name."""
+"""Which label of a model means which label of a data set: the same name, else the same code."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import ModelFile
-from dicomnode.train.cases import Dataset, DatasetLabel
+from dicomnode.train.cases import Dataset
+
+NO_PARTNER: Final = "the other has no label of its name, and none that alone shares its code"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +36,17 @@ class Pair:
 def matched(model: ModelFile, dataset: Dataset) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
     """Return the pairs in the data set's order, and a sentence for each label that has no partner."""
     known = _known(model)
+    partners = _partners(dataset, known)
     pairs, notes = [], []
     for index, label in enumerate(dataset.labels):
-        partner = _partner(label, known)
+        partner = partners.get(index)
         if partner is None:
-            notes.append(f"{label.name} of the data set is not scored: the model has no label of its code or name")
+            notes.append(f"{label.name} of the data set is not scored: {NO_PARTNER}")
             continue
-        known.remove(partner)
         pairs.append(Pair(name=label.name, model_value=partner[0], truth_value=label.value, truth_index=index,
                           lesion=label.lesion or partner[3], colour_rgb=label.colour_rgb))
-    notes += [f"{name} of the model is not scored: the data set has no label of its code or name"
-              for _, name, _, _ in known]
+    notes += [f"{one[1]} of the model is not scored: {NO_PARTNER}"
+              for one in known if one not in partners.values()]
     return tuple(pairs), tuple(notes)
 
 
@@ -56,13 +59,20 @@ def _known(model: ModelFile) -> list[Known]:
     return [(label.value, label.name, label.type, label.lesion) for label in model.labels]
 
 
-def _partner(label: DatasetLabel, known: list[Known]) -> Known | None:
-    """The label of the same name, else the only one of the same code (two sides of an organ share one)."""
-    by_name = [one for one in known if one[1].casefold() == label.name.casefold()]
-    by_code = [one for one in known if label.type is not None and one[2] is not None and _same(one[2], label.type)]
-    if by_name:
-        return by_name[0]
-    return by_code[0] if len(by_code) == 1 else None
+def _partners(dataset: Dataset, known: list[Known]) -> dict[int, Known]:
+    """Return place in the data set → the label of the same name, else of a code that only one label of each has.
+
+    Names go first, whatever the order: two sides of an organ share one code, and neither is the whole.
+    """
+    named = {one[1].casefold(): one for one in known}
+    found = {place: named[label.name.casefold()] for place, label in enumerate(dataset.labels)
+             if label.name.casefold() in named}
+    for place, label in enumerate(dataset.labels):
+        ours = [one for one in dataset.labels if label.type and one.type and _same(one.type, label.type)]
+        theirs = [one for one in known if label.type and one[2] is not None and _same(one[2], label.type)]
+        if place not in found and len(ours) == len(theirs) == 1 and theirs[0] not in found.values():
+            found[place] = theirs[0]
+    return found
 
 
 def _same(first: Code, second: Code) -> bool:

@@ -57,12 +57,32 @@ def estimates(family: Family, chosen: Indices, seed: int, patients: Indices | No
     return _read_off(family.of(weights), family.known[chosen].sum(axis=0))
 
 
-def differences(first: Family, second: Family, chosen: Indices, seed: int,
-                patients: Indices | None = None) -> list[Estimate]:
-    """Return second minus first over the chosen cases, both drawn alike; ``cases`` have a number in both."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paired:
+    """A metric of two models over the cases in which both have a number; ``estimate`` is second minus first."""
+
+    first: float
+    second: float
+    estimate: Estimate
+
+
+def paired(first: Family, second: Family, chosen: Indices, seed: int,
+           patients: Indices | None = None) -> list[Paired]:
+    """Return each metric of both over the chosen cases in which both have a number, drawn alike."""
     weights = _weights(first, chosen, seed, patients)
-    both = (first.known & second.known)[chosen].sum(axis=0)
-    return _read_off(second.of(weights) - first.of(weights), both)
+    both = first.known & second.known
+    one, two = (_where(both, family, weights) for family in (first, second))
+    read = _read_off(two - one, both[chosen].sum(axis=0))
+    return [Paired(first=float(one[0, place]), second=float(two[0, place]), estimate=estimate)
+            for place, estimate in enumerate(read)]
+
+
+def _where(both: NDArray[np.bool_], family: Family, weights: Floats) -> Floats:
+    """The metrics, each over the cases that are marked for it alone."""
+    if np.array_equal(both, family.known):
+        return family.of(weights)
+    columns = [family.of(weights * both[:, place])[:, place] for place in range(len(family.metrics))]
+    return np.stack(columns, axis=1)
 
 
 def means(values: Sequence[Mapping[str, float]], metrics: Sequence[str]) -> Family:

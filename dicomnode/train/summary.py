@@ -17,13 +17,13 @@ from dicomnode.train.statistics import (
     Family,
     area_under_roc,
     box_precision,
-    differences,
     estimates,
     false_per_scan,
     free_response,
     hits_of_size,
     lesions_of,
     means,
+    paired,
     pooled_dice,
     ratios,
 )
@@ -52,7 +52,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Second model minus first, on the cases that both could be scored on."""
+    """Second model minus first, on the cases in which both have a number."""
 
     label: str
     key: str
@@ -95,21 +95,15 @@ def compared(first: ModelScores, second: ModelScores, *, seed: int = 0) -> list[
         families = {family.metrics: family for family, group in _asked(theirs, name) if group.key == ALL}
         for family, group in _asked(ours, name):
             if group.key == ALL and family.metrics in families:
-                drawn = differences(family, families[family.metrics], group.cases, seed, _patients(ours))
-                found += _differences(name, group, family, families[family.metrics], drawn)
+                found += [Difference(label=name, key=group.key, group=group.name, metric=metric, first=one.first,
+                                     second=one.second, estimate=one.estimate)
+                          for metric, one in zip(family.metrics, paired(
+                              family, families[family.metrics], group.cases, seed, _patients(ours)), strict=True)]
     return [one for one in found if one.estimate.cases]
 
 
 def _patients(rows: Sequence[CaseScores]) -> NDArray[np.intp]:
     return np.unique([row.case.patient for row in rows], return_inverse=True)[1]
-
-
-def _differences(name: str, group: Group, first: Family, second: Family,
-                 drawn: Sequence[Estimate]) -> Iterator[Difference]:
-    one, two = (family.of(np.ones((1, len(family.known))))[0] for family in (first, second))
-    for place, estimate in enumerate(drawn):
-        yield Difference(label=name, key=group.key, group=group.name, metric=first.metrics[place],
-                         first=float(one[place]), second=float(two[place]), estimate=estimate)
 
 
 def _asked(rows: Sequence[CaseScores], name: str) -> Iterator[tuple[Family, Group]]:

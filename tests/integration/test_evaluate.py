@@ -225,3 +225,14 @@ def test_a_changed_bundle_is_not_run(data, models, tmp_path):
         card.write("one byte more")
     refusal = _refused(tmp_path / "right.toml", "--data", data)
     assert (type(refusal), refusal.exit_code) == (ModelChanged, 78)
+
+
+def test_two_models_of_one_name_are_refused_before_anything_runs(data, models, tmp_path):
+    twin = tmp_path / "twin.toml"
+    shutil.copy(models[0], twin)
+    shutil.copytree(models[0].parent / "right_bundle", tmp_path / "right_bundle")
+    refused = CliRunner().invoke(cli, ["evaluate", str(models[0]), "--data", str(data), "--out", str(tmp_path / "out"),
+                                       "--compare", str(twin)]).exception
+    assert isinstance(refused, ConfigError)
+    assert "both models are called right" in str(refused)
+    assert not (tmp_path / "out").exists()

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from dicomnode.cli import cli
 from dicomnode.train.dataset import DatasetLabel, DatasetWriter
+from dicomnode.train.label_match import NO_PARTNER
 from tests.detection_bundles import bright_spots, detection_model
 from tests.model_files import write_model_file
 from tests.threshold_bundles import ABNORMAL, NODULE, threshold_model
@@ -88,7 +89,7 @@ def test_a_detector_has_a_froc_and_average_precision_and_a_mask_has_neither(docu
 
 def test_labels_of_a_model_that_the_data_set_lacks_are_named(document):
     notes = {model["name"]: model["notes"] for model in document[0]["models"]}
-    assert notes["levels"] == ["Lung of the model is not scored: the data set has no label of its code or name"]
+    assert notes["levels"] == [f"Lung of the model is not scored: {NO_PARTNER}"]
 
 
 def test_sensitivity_by_diameter_leaves_other_sizes_aside(document):

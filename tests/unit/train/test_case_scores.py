@@ -16,7 +16,7 @@ from dicomnode.train.case_image import read_case
 from dicomnode.train.case_scores import score_case
 from dicomnode.train.dataset import DatasetLabel, DatasetWriter
 from dicomnode.train.evaluate import fit_to_score
-from dicomnode.train.label_match import matched
+from dicomnode.train.label_match import NO_PARTNER, matched
 from dicomnode.train.lesions import component_hits, upright
 
 ORGAN = Code(value="91723000", scheme="SCT", meaning="Anatomical Structure")
@@ -113,10 +113,20 @@ def test_labels_belong_together_by_name_before_code_and_a_shared_code_decides_no
     pairs, notes = matched(model, dataset)
     assert [(pair.name, pair.model_value, pair.truth_value) for pair in pairs] == \
         [("left lung", 4, 1), ("Knoten", 6, 2)]
-    assert notes == ("right lung of the model is not scored: the data set has no label of its code or name",)
+    assert notes == (f"right lung of the model is not scored: {NO_PARTNER}",)
     pairs, notes = matched(_model(_label(4, "a", LUNG), _label(5, "b", LUNG)), dataset)
     assert pairs == ()
     assert len(notes) == 4
+
+
+def test_a_side_of_an_organ_is_never_scored_against_the_whole_of_it(tmp_path):
+    sides = [DatasetLabel(value=1, name="left lung", type=LUNG), DatasetLabel(value=2, name="right lung", type=LUNG)]
+    whole = _model(_label(1, "Lung", LUNG))
+    assert matched(whole, _dataset(tmp_path / "sides", labels=sides, label_zyx=_truth()))[0] == ()
+    both = [sides[0], DatasetLabel(value=2, name="Lung", type=LUNG)]
+    (pair,), notes = matched(whole, _dataset(tmp_path / "both", labels=both, label_zyx=_truth()))
+    assert (pair.name, pair.truth_value) == ("Lung", 2)
+    assert notes == (f"left lung of the data set is not scored: {NO_PARTNER}",)
 
 
 def test_nothing_in_common_is_refused_with_every_reason(tmp_path):

@@ -11,7 +11,7 @@ from dicomnode.train.cases import Case
 from dicomnode.train.froc import ScanHits
 from dicomnode.train.overlap import Counts
 from dicomnode.train.precision import ScanBoxes
-from dicomnode.train.statistics import differences, estimates, means, ratios
+from dicomnode.train.statistics import estimates, means, paired, ratios
 from dicomnode.train.subgroups import case_groups, lesion_bins, size_groups
 from dicomnode.train.summary import families
 
@@ -46,11 +46,20 @@ def test_a_paired_difference_is_sharper_than_two_intervals():
     rng = np.random.default_rng(1)
     hard = rng.normal(0.7, 0.15, 30)
     first, second = (means([{"dice": value} for value in hard + shift], ["dice"]) for shift in (0.0, 0.02))
-    (difference,) = differences(first, second, np.arange(30), 0)
+    (difference,) = (one.estimate for one in paired(first, second, np.arange(30), 0))
     assert difference.value == pytest.approx(0.02)
     assert difference.low == pytest.approx(0.02)
     (alone,) = estimates(first, np.arange(30), 0)
     assert alone.high - alone.low > 0.05
+
+
+def test_a_missed_structure_is_no_gain_over_a_model_that_found_it_badly():
+    found = [{"dice": 0.9, "hd95_mm": 2.0}, {"dice": 0.9, "hd95_mm": 2.0}, {"dice": 0.4, "hd95_mm": 40.0}]
+    missed = [*found[:2], {"dice": 0.0}]
+    first, second = (means(rows, ("dice", "hd95_mm")) for rows in (found, missed))
+    dice, hd95 = paired(first, second, np.arange(3), 0)
+    assert (dice.first, dice.second, dice.estimate.cases) == pytest.approx((2.2 / 3, 1.8 / 3, 3))
+    assert (hd95.first, hd95.second, hd95.estimate.value, hd95.estimate.cases) == (2.0, 2.0, 0.0, 2)
 
 
 def test_below_three_cases_there_is_a_value_and_no_interval():
