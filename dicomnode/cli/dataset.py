@@ -71,6 +71,9 @@ def build(context: Context, *, source: Path, out: Path, name: str | None, task: 
     from dicomnode.train.pseudonyms import key_of
 
     logs.configure(level="WARNING", human=True, stream=sys.stderr)
+    if splits_of and not keep_key:
+        raise UnusableDataset("--splits-of needs --keep-key, the file that the data set was built with: under another "
+                              "key nobody is known again, and patients who were tested on would be trained on")
     before = read_dataset(splits_of, verify=False) if splits_of else None
     gathered = gather(Wishes(
         source=source, out=out, name=name or out.resolve().name, task=task,

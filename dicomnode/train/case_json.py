@@ -74,13 +74,15 @@ def case_from_json(written: object, root: Path, labels: Sequence[DatasetLabel], 
     klass = written.get("class")
     if klass is not None and not _is_index(klass, len(labels)):
         problems.append(f"class = {klass!r}: allowed are 0 to {len(labels) - 1}, an index into labels")
-    voxels = _voxels(written.get("voxels", {}), labels, problems)
+    voxels, group = _voxels(written.get("voxels", {}), labels, problems), written.get("group", {})
+    if not isinstance(group, Mapping) or not all(isinstance(value, str | int | float) for value in group.values()):
+        problems.append(f"group = {group!r}: allowed is name → text or number")
     for problem in problems:
         tell(f"case {name}: {problem}")
     if problems:
         return None
     return Case(id=name, patient=str(patient), images=images, label=label[0] if label else None, boxes_lps_mm=boxes,
-                box_labels=box_labels, klass=klass, group=written.get("group", {}), voxels=voxels)
+                box_labels=box_labels, klass=klass, group=group, voxels=voxels)
 
 
 def label_to_json(label: DatasetLabel) -> dict[str, Any]:
@@ -131,6 +133,9 @@ def _boxes(written: Mapping[str, Any], classes: int, problems: list[str]) -> tup
     except (TypeError, ValueError):
         problems.append("box: allowed is a list of six numbers each: centre x, y, z and size in mm (LPS)")
         return no_boxes(), ()
+    if not isinstance(box_labels, list):
+        problems.append(f"box_label = {box_labels!r}: allowed is a list of indices into labels")
+        return no_boxes(), ()
     if len(array) != len(box_labels):
         problems.append(f"{len(array)} boxes and {len(box_labels)} box_label; as many are needed")
     if not all(math.isfinite(value) for value in array.ravel()) or (array[:, 3:] <= 0).any():
@@ -141,7 +146,8 @@ def _boxes(written: Mapping[str, Any], classes: int, problems: list[str]) -> tup
 
 
 def _voxels(written: object, labels: Sequence[DatasetLabel], problems: list[str]) -> dict[int, int]:
-    if not isinstance(written, Mapping) or not all(str(key).isdigit() for key in written):
+    if not isinstance(written, Mapping) or not all(
+            str(key).isdigit() and isinstance(count, int) for key, count in written.items()):
         problems.append(f"voxels = {written!r}: allowed is label value → number of voxels")
         return {}
     counts = {int(key): int(count) for key, count in written.items()}

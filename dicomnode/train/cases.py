@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomnode.domain.dicom import Code
+from dicomnode.errors import UnusableDataset
 
 FORMAT: Final = "dicomnode-dataset/1"
 TASKS: Final = ("segmentation", "detection", "classification")
@@ -44,6 +45,13 @@ class DatasetLabel:
         if len(self.colour_rgb) != 3 or not all(0 <= part <= 255 for part in self.colour_rgb):  # noqa: PLR2004
             msg = f"label {self.name}: colour_rgb = {self.colour_rgb}: allowed are three values of 0 to 255"
             raise ValueError(msg)
+
+
+def named(name: str) -> str:
+    """Return a name that can be part of a file's; refuse any other."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise UnusableDataset(f"name {name!r}: allowed are 1 to 64 of A-Z a-z 0-9 . _ -")
+    return name
 
 
 def no_boxes() -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,13 @@ __all__ = ["Case", "Dataset", "DatasetLabel", "DatasetWriter", "LeftOut", "no_bo
 
 SAME_PLACE_MM: Final = 1e-3
 """Affines of one case may differ by this much: NIfTI keeps them as float32."""
+SHAPES: Final[tuple[tuple[str, str, Callable[[Any], bool]], ...]] = (
+    ("channels", "a list of names", lambda found: isinstance(found, list) and all(isinstance(x, str) for x in found)),
+    ("left_out", "a list of objects", lambda found: isinstance(found, list) and all(isinstance(x, dict)
+                                                                                    for x in found)),
+    ("files", "an object of path → sha256", lambda found: isinstance(found, dict)),
+    ("made_by", "an object", lambda found: isinstance(found, dict)),
+)
 
 
 def read_dataset(root: Path, *, verify: bool = True) -> Dataset:
@@ -69,6 +77,10 @@ def _document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         found = document.get("format") if isinstance(document, dict) else type(document).__name__
         raise UnusableDataset(f"{path}: format = {found!r}: allowed is {FORMAT!r}")
+    wrong = [f"{path}: {key} = {document[key]!r}: allowed is {said}" for key, said, fits in SHAPES
+             if key in document and not fits(document[key])]
+    if wrong:
+        raise UnusableDataset(*wrong)
     return document
 
 

@@ -25,6 +25,7 @@ from dicomnode.train.cases import (
     DatasetLabel,
     GroupValue,
     LeftOut,
+    named,
     no_boxes,
 )
 from dicomnode.train.split import patients_to_splits
@@ -62,7 +63,7 @@ class DatasetWriter:
         self._root, self._cases = root, dict[str, tuple[str | None, Case]]()
         self._left_out: list[LeftOut] = []
         self._files: dict[str, str] = {}
-        self._head: dict[str, Any] = {"name": _named(name), "task": task, "channels": [_named(c) for c in channels],
+        self._head: dict[str, Any] = {"name": named(name), "task": task, "channels": [named(c) for c in channels],
                                       "modality": modality}
         self._labels = tuple(sorted(labels, key=lambda label: label.value))
         for folder in ("images", "labels"):
@@ -108,6 +109,11 @@ class DatasetWriter:
                     voxels=counts)
         self._cases[id] = split, case
         return case
+
+    @property
+    def kind(self) -> tuple[tuple[str, ...], str]:
+        """The channels and the modality that every case has."""
+        return tuple(self._head["channels"]), self._head["modality"]
 
     @property
     def label_count(self) -> int:
@@ -210,14 +216,10 @@ class DatasetWriter:
 
 def refuse_full(root: Path) -> None:
     """Refuse a folder that holds something: nothing is overwritten, and half a data set is none."""
+    if root.exists() and not root.is_dir():
+        raise UnusableDataset(f"{root}: is a file; name a folder that is new or empty")
     if root.is_dir() and any(root.iterdir()):
         raise UnusableDataset(f"{root}: is not empty; remove what lies there, or name another folder")
-
-
-def _named(name: str) -> str:
-    if not NAME_PATTERN.fullmatch(name):
-        raise UnusableDataset(f"name {name!r}: allowed are 1 to 64 of A-Z a-z 0-9 . _ -")
-    return name
 
 
 def _ras(affine_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -12,16 +13,19 @@ from dicomnode.domain.model import ModelFile
 from dicomnode.domain.volume import SliceStack
 from dicomnode.errors import UnusableAnnotation, UnusableDataset, UnusableInput
 from dicomnode.read.annotations import Box
-from dicomnode.read.annotations_csv import boxes_of_csv
-from dicomnode.train.cases import Dataset
+from dicomnode.train.cases import Dataset, named
 from dicomnode.train.dataset_writer import DEFAULT_SHARES, DatasetWriter, refuse_full
 from dicomnode.train.gather_case import Truth, boxes, label_map
 from dicomnode.train.gather_channels import Channel, Channels, channels_of, group_of
 from dicomnode.train.gather_labels import LabelRule, Labels, rules_of
-from dicomnode.train.gather_match import Mark, matched
-from dicomnode.train.gather_notes import Leavings
+from dicomnode.train.gather_match import Mark, boxes_of_tables, matched
+from dicomnode.train.gather_notes import Leavings, odd_patients
 from dicomnode.train.gather_walk import Found, class_rows, walk
 from dicomnode.train.pseudonyms import Pseudonyms
+from dicomnode.train.split import patients_to_splits
+
+MOST_NAMED: Final = 5
+"""Files that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,8 @@ def gather(wishes: Wishes, tell: Callable[[str], None] = lambda _text: None) -> 
         If nothing can be taken, or the wishes contradict each other or the folder.
     """
     refuse_full(wishes.out)
+    named(wishes.name)
+    patients_to_splits((), wishes.seed, wishes.shares)
     found = walk(wishes.source, tell)
     if not found.series:
         raise UnusableDataset(f"{wishes.source}: no CT or MR image series in it ({found.other_files} other files, "
@@ -115,7 +121,10 @@ class _Gathering:
     def run(self, tell: Callable[[str], None]) -> Gathered:
         wishes, found = self._wishes, self._found
         marks, lost = matched(found, wishes.source, wishes.pairs)
-        tabled, classes = self._tables(), class_rows(found.class_tables)
+        tabled = boxes_of_tables(found) if wishes.task == "detection" else {}
+        classes = class_rows(found.class_tables) if wishes.task == "classification" else {}
+        self._refuse(lost)
+        self._absent((*tabled, *classes))
         for path, why in (*found.left_out, *lost):
             self._leavings.add(path, why)
         marked = {*marks, *tabled} if wishes.task != "classification" else set(classes)
@@ -130,6 +139,18 @@ class _Gathering:
             if not {uid, self._study(uid)} & self._tried and uid not in self._used:
                 self._leavings.add(uid, "no annotation refers to it (--unmarked takes it all the same)")
         return self._close()
+
+    def _refuse(self, lost: Sequence[tuple[Path, str]]) -> None:
+        """Refuse wishes that would put a patient into another split, or a marked series among the unmarked."""
+        wishes, known = self._wishes, {self._patient(uid) for uid in self._found.series}
+        if wishes.splits and not known & wishes.splits.keys():
+            raise UnusableDataset("none of the patients of --splits-of is among these: --keep-key must be the key that "
+                                  "it was built with, or patients would move to another split")
+        unclear = [path.relative_to(wishes.source).as_posix() for path, _ in lost if path in self._found.masks]
+        if wishes.unmarked and unclear:
+            raise UnusableDataset(f"--unmarked: it is not clear to which series {len(unclear)} masks belong, and what "
+                                  "they mark would be learned as background; say it with --pairs, or move them away: "
+                                  + ", ".join(unclear[:MOST_NAMED]))
 
     def _take(self, uid: str, marks: Mapping[str, Sequence[Mark]], tabled: Mapping[str, Sequence[Box]],
               klass: str | None) -> None:
@@ -150,6 +171,10 @@ class _Gathering:
         empty = truth.label_zyx is not None and not truth.label_zyx.any()
         if not self._wishes.unmarked and (empty or (self._wishes.task == "detection" and not truth.boxes)):
             self._leavings.add(uid, "nothing that was asked for is marked on it (--unmarked takes it all the same)")
+            return
+        if self._writer is not None and self._writer.kind != (channels.names, channels.reference.modality):
+            self._leavings.add(uid, f"its images are {channels.reference.modality}, those of the cases before are "
+                                    f"{self._writer.kind[1]}: choose with --channel or --like, or build two data sets")
             return
         self._used.update(channels.series_uids)
         self._write(uid, channels, truth, klass)
@@ -204,30 +229,12 @@ class _Gathering:
             self._writer.describe_label(label)
         dataset = self._writer.close(self._wishes.seed, self._wishes.shares)
         return Gathered(dataset=dataset, left_out=self._leavings.shown, notes=self._notes,
-                        passed_over=tuple(sorted(self._labels.passed_over)), warnings=self._warnings())
+                        passed_over=tuple(sorted(self._labels.passed_over)),
+                        warnings=odd_patients(self._found.series[uid].instances[0] for uid in self._used))
 
-    def _warnings(self) -> tuple[str, ...]:
-        """Say where patients cannot be told apart: a split by patient is worth what their identifiers are worth."""
-        images = [self._found.series[uid].instances[0] for uid in self._used]
-        nameless = sum(not image.text("PatientID") for image in images)
-        studies, patients = {image.study_uid for image in images}, {image.text("PatientID") for image in images}
-        found = [f"{nameless} series have no PatientID: each study counts as a patient of its own"] if nameless else []
-        if len(studies) > 1 and len(patients) == 1 and not nameless:
-            found.append(f"{len(studies)} studies have one PatientID and count as one patient; if they are of several, "
-                         "the identifiers were lost and the split is not by patient")
-        return tuple(found)
-
-    def _tables(self) -> Mapping[str, tuple[Box, ...]]:
-        tabled: dict[str, tuple[Box, ...]] = {}
-        for path in self._found.tables if self._wishes.task == "detection" else ():
-            try:
-                for uid, listed in boxes_of_csv(path).items():
-                    tabled[uid] = (*tabled.get(uid, ()), *listed)
-            except UnusableAnnotation as error:
-                self._leavings.add(path, error.reason)
-        for uid in tabled.keys() - self._found.series.keys():
+    def _absent(self, uids: Iterable[str]) -> None:
+        for uid in sorted(set(uids) - self._found.series.keys()):
             self._leavings.add(uid, "its images are not here: a table names it")
-        return {uid: listed for uid, listed in tabled.items() if uid in self._found.series}
 
     def _study(self, uid: str) -> str:
         return self._found.series[uid].instances[0].study_uid

@@ -15,6 +15,7 @@ from dicomnode.domain.volume import SliceStack
 from dicomnode.errors import UnusableAnnotation
 from dicomnode.read.annotations import Box, Structure
 from dicomnode.read.marks import boxes_of, structures_of
+from dicomnode.read.onto import index_zyx
 from dicomnode.train.gather_labels import Labels
 from dicomnode.train.gather_match import Mark
 
@@ -90,8 +91,19 @@ def boxes(marks: Sequence[Mark], tabled: Sequence[Box], stack: SliceStack, label
     listed = [traced.get(box.tracking_uid, box) for box in stated]
     listed += [box for uid, box in traced.items() if uid not in known]
     truth.boxes = [(box, labels.index(label)) for box in listed if (label := labels.of(box)) is not None]
+    _refuse_outside(truth.boxes, stack)
     truth.boxes = _distinct(truth.boxes + components, truth)
     return truth
+
+
+def _refuse_outside(found: Sequence[tuple[Box, int]], stack: SliceStack) -> None:
+    """Refuse findings whose middle lies beside the images: nobody could learn or find them there."""
+    for box, _ in found:
+        index = index_zyx(box.centre_lps_mm[None], stack)[0]
+        if not ((index > -1) & (index < np.array(stack.shape_zyx))).all():
+            raise UnusableAnnotation(
+                f"a finding at {np.round(box.centre_lps_mm, 1).tolist()} mm lies outside the images: are its "
+                "coordinates LPS, and are all slices of the series there?")
 
 
 def _distinct(found: Sequence[tuple[Box, int]], truth: Truth) -> list[tuple[Box, int]]:

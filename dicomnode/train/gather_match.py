@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dicomnode.errors import UnusableDataset
-from dicomnode.read.annotations import References
+from dicomnode.errors import UnusableAnnotation, UnusableDataset
+from dicomnode.read.annotations import Box, References
+from dicomnode.read.annotations_csv import boxes_of_csv
 from dicomnode.read.annotations_mask import MASK_SUFFIXES
 from dicomnode.train.gather_walk import Found
 
@@ -61,6 +63,24 @@ def matched(found: Found, source: Path, pairs: Path | None) -> tuple[dict[str, l
     return marks, lost
 
 
+def boxes_of_tables(found: Found) -> dict[str, tuple[Box, ...]]:
+    """Return SeriesInstanceUID → the boxes that tables of findings list for it.
+
+    Raises
+    ------
+    UnusableDataset
+        If a table cannot be read: without its rows, each series that it names would have nothing to find.
+    """
+    tabled: dict[str, tuple[Box, ...]] = {}
+    for path in found.tables:
+        try:
+            for uid, listed in boxes_of_csv(path).items():
+                tabled[uid] = (*tabled.get(uid, ()), *listed)
+        except UnusableAnnotation as error:
+            raise UnusableDataset(f"{path.name}: {error}; mend the table, or move it away") from error
+    return tabled
+
+
 def _referred(one: References, found: Found) -> tuple[str, ...]:
     named = tuple(uid for uid in found.series if uid in one.series_uids)
     if named:
@@ -79,7 +99,7 @@ def _by_name(mask: Path, found: Found, source: Path) -> tuple[str, ...]:
     stem = mask.name.lower()
     for suffix in sorted(MASK_SUFFIXES, key=len, reverse=True):
         stem = stem.removesuffix(suffix)
-    uids = tuple(uid for uid in found.series if uid in mask.name)
+    uids = tuple(uid for uid in found.series if re.search(rf"(?<![\d.]){re.escape(uid)}(?!\.?\d)", mask.name))
     stems = {stem, *(stem.removesuffix(f"{joint}{word}") for word in MASK_WORDS for joint in "_-. ")}
     folders = tuple(uid for uid in found.series if stems & _folder_names(found.folder_of(uid), source))
     patients = tuple(uid for uid, series in found.series.items()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from dicomnode.domain.study import InstanceRecord
 from dicomnode.train.gather_walk import Found
 from dicomnode.train.pseudonyms import Pseudonyms
 
@@ -38,3 +40,15 @@ class Leavings:
             hidden = hidden.replace(f"{name}: ", "")
         self.shown.append((shown, why))
         self.hidden.append((pseudonym, hidden))
+
+
+def odd_patients(of_each_series: Iterable[InstanceRecord]) -> tuple[str, ...]:
+    """Say where patients cannot be told apart: a split by patient is worth what their identifiers are worth."""
+    images = list(of_each_series)
+    nameless = sum(not image.text("PatientID") for image in images)
+    studies, patients = {image.study_uid for image in images}, {image.text("PatientID") for image in images}
+    found = [f"{nameless} series have no PatientID: each study counts as a patient of its own"] if nameless else []
+    if len(studies) > 1 and len(patients) == 1 and not nameless:
+        found.append(f"{len(studies)} studies have one PatientID and count as one patient; if they are of several, "
+                     "the identifiers were lost and the split is not by patient")
+    return tuple(found)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from dicomnode.domain.study import InstanceRecord, SeriesRecord
-from dicomnode.errors import CannotUnderstand, DicomNodeError, SpoolUnavailable, UnusableAnnotation
+from dicomnode.errors import CannotUnderstand, DicomNodeError, SpoolUnavailable, UnusableAnnotation, UnusableDataset
 from dicomnode.read.annotations import References, kind_of, references
 from dicomnode.read.annotations_csv import is_box_table
 from dicomnode.read.annotations_mask import is_mask_file
 from dicomnode.read.header import record
 from dicomnode.route.facts import IMAGE_CLASSES
+from dicomnode.train.cases import FORMAT
 
 CLASS_COLUMNS: Final = frozenset({"seriesuid", "class"})
 DICOM_MARK: Final = b"DICM"
@@ -59,7 +61,7 @@ def walk(source: Path, tell: Callable[[str], None]) -> Found:
     were made before are passed over.
     """
     found, images = Found(), dict[str, InstanceRecord]()
-    made = {path.parent for path in source.rglob("dataset.json")}
+    made = {path.parent for path in source.rglob("dataset.json") if _is_ours(path)}
     files = sorted(path for path in source.rglob("*") if path.is_file() and not made & set(path.parents))
     for number, path in enumerate(files, start=1):
         if number % 500 == 0:
@@ -80,14 +82,33 @@ def walk(source: Path, tell: Callable[[str], None]) -> Found:
 
 
 def class_rows(paths: Sequence[Path]) -> dict[str, str]:
-    """Return SeriesInstanceUID → class from tables with the columns ``seriesuid`` and ``class``."""
-    rows = {}
+    """Return SeriesInstanceUID → class from tables with the columns ``seriesuid`` and ``class``.
+
+    Raises
+    ------
+    UnusableDataset
+        If a row names no class, or two rows another class for one series.
+    """
+    rows: dict[str, str] = {}
     for path in paths:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file):
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            for line, row in enumerate(csv.DictReader(file), start=2):
                 values = {str(key).strip().lower(): str(value or "").strip() for key, value in row.items()}
-                rows[values["seriesuid"]] = values["class"]
+                uid, klass = values["seriesuid"], values["class"]
+                if not klass or rows.setdefault(uid, klass) != klass:
+                    raise UnusableDataset(f"{path.name} line {line}: series {uid} has the class {klass!r}"
+                                          + (f", and {rows[uid]!r} before" if uid in rows else "")
+                                          + ": one class for each series is needed")
     return rows
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a ``dataset.json`` is one that was made here; other programs call theirs the same."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("format") == FORMAT
 
 
 def _table(path: Path, found: Found) -> None:

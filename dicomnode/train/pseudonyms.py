@@ -47,19 +47,28 @@ def key_of(path: Path | None) -> bytes:
     Raises
     ------
     UnusableDataset
-        If the file holds no key.
+        If the file holds no key, or cannot be made.
     """
     if path is None:
         return secrets.token_bytes(KEY_BYTES)
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except FileNotFoundError:
-        key = secrets.token_bytes(KEY_BYTES)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(key.hex() + "\n")
+        return _made(path)
     except (OSError, ValueError) as error:
         raise UnusableDataset(f"{path}: no key ({type(error).__name__}); allowed are 64 hexadecimal digits") from error
     if len(key) != KEY_BYTES:
         raise UnusableDataset(f"{path}: a key of {len(key)} bytes; allowed are {2 * KEY_BYTES} hexadecimal digits")
+    return key
+
+
+def _made(path: Path) -> bytes:
+    key = secrets.token_bytes(KEY_BYTES)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise UnusableDataset(f"--keep-key {path}: cannot be made: {error.strerror}; name a file in a folder that is "
+                              "there") from error
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(key.hex() + "\n")
     return key

@@ -40,7 +40,7 @@ def patients_to_splits(cases: Iterable[tuple[str | None, str]], seed: int, share
 
 def _shared_out(patients: int, shares: tuple[float, float, float]) -> tuple[int, int, int]:
     total = sum(shares)
-    if total <= 0 or min(shares) < 0:
+    if not 0 < total < float("inf") or min(shares) < 0:
         raise UnusableDataset(f"shares = {shares}: allowed are three numbers, none below 0, one above")
     wanted = [share / total * patients for share in shares]
     least = [int(share > 0) for share in shares]

@@ -117,3 +117,21 @@ def test_a_data_set_grows_without_moving_a_patient_to_another_split(source, tmp_
 @pytest.mark.parametrize("words", [["--split", "70/30"], ["--split", "a/b/c"], ["--split", "0/0/0"]])
 def test_a_split_that_is_none_is_refused(source, tmp_path, words):
     assert isinstance(run("build", source, "--out", tmp_path / "d", *words).exception, UnusableDataset)
+
+
+def test_splits_are_kept_only_with_the_key_that_names_the_patients(source, tmp_path):
+    run("build", source, "--out", tmp_path / "old", "--keep-key", tmp_path / "key", "--no-report")
+    again = ("build", source, "--out", tmp_path / "new", "--splits-of", tmp_path / "old", "--no-report")
+    assert "--splits-of needs --keep-key" in str(run(*again).exception)
+    refused = run(*again, "--keep-key", tmp_path / "another").exception
+    assert isinstance(refused, UnusableDataset)
+    assert "none of the patients of --splits-of is among these" in str(refused)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_key_that_cannot_be_made_and_a_folder_that_is_a_file_are_said(source, tmp_path):
+    nowhere = run("build", source, "--out", tmp_path / "d", "--keep-key", tmp_path / "none" / "key").exception
+    assert isinstance(nowhere, UnusableDataset)
+    assert "cannot be made: No such file or directory" in str(nowhere)
+    (tmp_path / "file").write_text("x")
+    assert "is a file" in str(run("build", source, "--out", tmp_path / "file").exception)

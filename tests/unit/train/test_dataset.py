@@ -156,6 +156,13 @@ def rewritten(made: Path, change: object) -> Path:
     (lambda d: d["test"][0].update(box=[[0, 0, 0, 1, 1, 1]], box_label=[2]), r"box_label = \[2\]"),
     (lambda d: d["test"][0].update(box=[[0, 0, 0, 1, 1, 1]], box_label=[]), "1 boxes and 0 box_label"),
     (lambda d: d.update(training=[], validation=[], test=[]), "no case"),
+    (lambda d: d.update(channels=5), "channels = 5: allowed is a list of names"),
+    (lambda d: d.update(left_out=[None]), r"left_out = \[None\]: allowed is a list of objects"),
+    (lambda d: d.update(files=[]), "files = "),
+    (lambda d: d.update(made_by=None), "made_by = None"),
+    (lambda d: d["test"][0].update(box_label=5), "box_label = 5: allowed is a list"),
+    (lambda d: d["test"][0].update(voxels={"1": "b"}), "label value → number of voxels"),
+    (lambda d: d["test"][0].update(group={"maker": [1]}), "allowed is name → text or number"),
 ])
 def test_a_contradiction_is_refused_and_named(tmp_path, change, says):
     with pytest.raises(UnusableDataset, match=says):

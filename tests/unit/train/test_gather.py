@@ -29,6 +29,7 @@ from tests.shared import shared_data
 
 SHAPE = (6, 16, 20)
 TO_RAS = np.diag((-1.0, -1.0, 1.0, 1.0))
+FINDINGS = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
 LESIONS = (block(SHAPE, slice(1, 3), slice(3, 7), slice(4, 9)), block(SHAPE, slice(3, 5), slice(9, 12), slice(12, 15)))
 
 
@@ -528,3 +529,81 @@ def test_contours_become_label_maps(tmp_path):
     expected = np.zeros(SHAPE, np.uint8)
     expected[2, 3:7, 4:10] = 1
     assert np.array_equal(stored(case.label), expected)
+
+
+def with_table(folder, text):
+    """Write a series and a table in which SERIES stands for its UID."""
+    write_series(folder / "a", a_series("a"))
+    (folder / "table.csv").write_bytes(text.replace("SERIES", a_series("a")[0].SeriesInstanceUID).encode("latin-1"))
+
+
+def test_series_of_another_modality_are_not_mixed_into_a_data_set(tmp_path):
+    with_mask(tmp_path / "src", "a", organs())
+    with_mask(tmp_path / "src", "b", organs(), modality=mr_series)
+    gathered = built(tmp_path)
+    (_, case), = gathered.dataset.cases
+    assert (gathered.dataset.modality, case.images[0].name.split("_")[1]) == ("CT", "ct.nii.gz")
+    assert "its images are MR, those of the cases before are CT" in reasons(gathered)
+
+
+def test_a_mask_named_after_a_series_that_is_not_here_does_not_fall_to_one_whose_uid_is_shorter(tmp_path):
+    uid = a_series("a")[0].SeriesInstanceUID
+    (tmp_path / "src" / "masks").mkdir(parents=True)
+    with_mask(tmp_path / "src", "a", organs(), f"../masks/{uid}7.nii.gz")
+    with pytest.raises(UnusableDataset, match="0 could be meant"):
+        built(tmp_path)
+
+
+def test_a_finding_beside_the_images_leaves_its_series_out(tmp_path):
+    with_table(tmp_path / "src", f"{FINDINGS}SERIES,-20,-30,104,6\nSERIES,900,0,104,6\n")
+    with pytest.raises(UnusableDataset, match=r"at \[900\.0, 0\.0, 104\.0\] mm lies outside the images"):
+        built(tmp_path, task="detection")
+
+
+def test_a_table_with_a_mistake_stops_the_build_before_its_findings_become_background(tmp_path):
+    with_table(tmp_path / "src", f"{FINDINGS}SERIES,-20,-30,104,6\nSERIES,1,,1,1\n")
+    with pytest.raises(UnusableDataset, match=r"table\.csv: line 3: coordy = ''"):
+        built(tmp_path, task="detection", unmarked=True, labels=[LabelRule.parse("finding=1!")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_that_fits_nowhere_leaves_no_series_among_the_unmarked(tmp_path):
+    source = tmp_path / "src"
+    with_mask(source, "a", organs())
+    write_series(source / "a" / "other", a_series("a2", StudyInstanceUID=a_series("a")[0].StudyInstanceUID))
+    with pytest.raises(UnusableDataset, match=r"learned as background; say it with --pairs.*a/mask\.nii\.gz"):
+        built(tmp_path, unmarked=True)
+
+
+@pytest.mark.parametrize(("rows", "says"), [
+    ("SERIES,ill\nSERIES,well\n", "line 3: series .* has the class 'well', and 'ill' before"),
+    ("SERIES,\n", "line 2: series .* has the class ''"),
+])
+def test_a_series_has_one_class(tmp_path, rows, says):
+    with_table(tmp_path / "src", f"seriesuid,class\n{rows}")
+    with pytest.raises(UnusableDataset, match=says):
+        built(tmp_path, task="classification")
+
+
+def test_a_table_of_classes_in_another_encoding_is_read_and_says_which_series_are_missing(tmp_path):
+    with_table(tmp_path / "src", "seriesuid,class,seen by\nSERIES,ill,M\xfcller\n1.2.3,ill,x\n")
+    gathered = built(tmp_path, task="classification")
+    assert [label.name for label in gathered.dataset.labels] == ["ill"]
+    assert "series 1.2.3: its images are not here: a table names it" in reasons(gathered)
+
+
+def test_the_dataset_json_of_another_program_hides_nothing(tmp_path):
+    with_mask(tmp_path / "src", "a", organs())
+    (tmp_path / "src" / "dataset.json").write_text('{"channel_names": {"0": "CT"}}')
+    assert len(list(built(tmp_path).dataset.cases)) == 1
+
+
+@pytest.mark.parametrize(("wishes", "says"), [
+    ({"name": "a b"}, "name 'a b'"), ({"shares": (float("nan"), 1, 1)}, "shares"),
+    ({"splits": {"pffffffffff": "test"}}, "--keep-key must be the key that it was built with"),
+])
+def test_wishes_that_cannot_be_met_are_refused_before_anything_is_written(tmp_path, wishes, says):
+    with_mask(tmp_path / "src", "a", organs())
+    with pytest.raises(UnusableDataset, match=says):
+        built(tmp_path, **wishes)
+    assert not (tmp_path / "out").exists()
