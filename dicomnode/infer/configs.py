@@ -21,6 +21,8 @@ Files = Mapping[str, bytes]
 MOST_VALUES: Final = 200_000
 """Values that a config may hold once aliases and macros are written out; the largest of the zoo has some 3,000."""
 MOST_LEVELS: Final = 60
+MOST_MERGED: Final = 50
+"""Tables that one YAML merge (``<<``) may name."""
 FILE_MACRO: Final = re.compile(r"%(?P<path>.*\.(?:json|ya?ml))(?:::(?P<id>.*))?", re.IGNORECASE)
 RELATIVE: Final = re.compile(r"([@%])(::+)")
 SEPARATOR: Final = "::"
@@ -46,11 +48,11 @@ def read_config(files: Files) -> dict[str, Any]:
 def parsed(name: str, text: bytes) -> dict[str, Any]:
     """Return one config file, JSON or YAML, as a table in which no part is shared; raises as ``read_config``."""
     try:
-        config = json.loads(text) if name.lower().endswith(".json") else yaml.safe_load(text)
+        config = json.loads(text) if name.lower().endswith(".json") else yaml.load(text, _Yaml)  # noqa: S506 - a SafeLoader
     except (ValueError, yaml.YAMLError) as error:
         msg = f"{name} is not readable: {error}"
         raise ModelFailed(msg) from error
-    except RecursionError:
+    except (RecursionError, _EndlessError):
         raise ModelRefused(_too_much(name)) from None
     if not isinstance(config, dict):
         msg = f"{name} holds a {type(config).__name__}; expected is a table of ids"
@@ -116,6 +118,24 @@ def expanded(config: dict[str, Any], files: Files) -> dict[str, Any]:
     """
     table: dict[str, Any] = _Expansion(config, files, _Budget("the config")).of(config, "")
     return table
+
+
+class _EndlessError(Exception):
+    """YAML that writes out to more than any honest config."""
+
+
+class _Yaml(yaml.SafeLoader):
+    """Reads plain data; merges (``<<``) of merges are counted while they are written out, before they fill memory."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put merged keys into a table; raises _EndlessError where that gives more than any honest config."""
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge" and isinstance(value, yaml.SequenceNode) \
+                    and len(value.value) > MOST_MERGED:
+                raise _EndlessError
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_VALUES:
+            raise _EndlessError
 
 
 class _Budget:

@@ -72,7 +72,7 @@ def copy_bundle(folder: Path, wanted: Callable[[str], bool]) -> BundleCopy:
 def _combine(lines: Iterable[tuple[str, str]]) -> str:
     total = hashlib.sha256()
     for path, digest in lines:
-        total.update(f"{path}\0{digest}\n".encode())
+        total.update(f"{path}\0{digest}\n".encode(errors="surrogateescape"))
     return f"sha256:{total.hexdigest()}"
 
 

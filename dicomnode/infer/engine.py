@@ -68,6 +68,7 @@ class Engine:
         try:
             self.parser.get_parsed_content("dataset").data = [self._item(job)]
             clock.lap("preprocess")
+            self.evaluator.state.output = None  # else a run that looks at nothing would answer with the study before
             self.evaluator.run()
             clock.lap("inference")
             found = self._answer(job)
@@ -83,6 +84,9 @@ class Engine:
 
     def _answer(self, job: Job) -> dict[str, Any]:
         output = self.evaluator.state.output
+        if not output:
+            msg = "the bundle's evaluator ran and gave no output: its data loader does not hand out its data set's item"
+            raise ModelFailed(msg)
         item = output[0] if isinstance(output, list | tuple) else output
         task = self.model["task"]
         if task == "detection":

@@ -170,11 +170,20 @@ def _put_back(bundle: Bundle, plan: grids.Plan, target: grids.TargetGrid, output
     for step in plan.activation:
         scores = step({bundle.pred_key: scores})[bundle.pred_key]
     scores = torch.as_tensor(scores).as_subclass(torch.Tensor)
+    highest = int(scores.shape[0]) - 1
+    if highest > np.iinfo(out_zyx.dtype).max:
+        wide = np.zeros(out_zyx.shape, dtype=np.uint16)
+        _put_labels(plan, target, scores, wide)
+        return standard.write_labels(wide, out_zyx)
+    _put_labels(plan, target, scores, out_zyx)
+    return highest
+
+
+def _put_labels(plan: grids.Plan, target: grids.TargetGrid, scores: torch.Tensor, out_zyx: NDArray[Any]) -> None:
     if plan.argmax_first:
         resample.put_back_labels(resample.largest(scores.float().cpu()).to(torch.int32), target, out_zyx)
     else:
         resample.put_back_argmax(scores, target, out_zyx)
-    return int(scores.shape[0]) - 1
 
 
 def _infer(bundle: Bundle, image: torch.Tensor, settings: Settings,

@@ -67,7 +67,8 @@ def _value(expression: object, config: Mapping[str, Any]) -> str | None:
 def _mentioned(config: Mapping[str, Any], held: Sequence[str]) -> str | None:
     """Return the file of weights that the config's texts name, if they name exactly one that is there."""
     texts = [text for value in config.values() for text in _texts(value)]
-    met = {name for name in held for text in texts for said in WEIGHTS.findall(text) if name.endswith(_inside(said))}
+    met = {name for name in held for text in texts for said in WEIGHTS.findall(text)
+           if f"/{name}".endswith(f"/{_inside(said)}")}
     return met.pop() if len(met) == 1 else None
 
 

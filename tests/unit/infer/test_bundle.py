@@ -122,6 +122,14 @@ def test_weights_named_in_an_expression_that_is_not_run_are_found_by_their_name(
     assert loaded(config).network is not None
 
 
+def test_weights_are_not_found_by_the_end_of_another_files_name(files):
+    weights = files["models/model.pt"]
+    given = {name: text for name, text in files.items() if name != "models/model.pt"}
+    given |= {"models/teacher_model.pt": weights, "models/other.pt": weights}
+    with pytest.raises(ModelFailed, match=r"weights 'models/model\.pt' are not in the bundle"):
+        loaded(changed(given, handlers=[], note="$load('models/model.pt')"))
+
+
 def test_the_only_weights_that_there_are_are_taken(files):
     files["models/final.pth"] = files.pop("models/model.pt")
     assert loaded(changed(files, handlers=[])).network is not None

@@ -15,6 +15,10 @@ from dicomnode.infer.configs import changed, expanded, find, parsed, read_config
 BOMB = b"a: &a [x, x, x, x, x, x, x, x, x]\n" + b"".join(
     f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n".encode() for n in range(9))
 
+MERGES = b"a0: &a0 {x: 1}\n" + b"".join(
+    f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n".encode() for n in range(1, 40))
+WIDE_MERGE = b"a: &a {x: 1}\nb: {<<: [" + b"*a, " * 1000 + b"*a]}\n"
+
 
 def test_yaml_and_json_say_the_same():
     text = "network_def:\n  _target_: UNet\n  channels: [4, 8]\nspacing: &mm [1.5, 1.5, 2.0]\nagain: *mm\n"
@@ -24,7 +28,7 @@ def test_yaml_and_json_say_the_same():
     assert read_config({"configs/inference.json": json.dumps(said).encode()}) == said
 
 
-@pytest.mark.parametrize("text", [BOMB, b"a: &a [*a]\n", b"{a: " + b"[" * 400 + b"]" * 400 + b"}"])
+@pytest.mark.parametrize("text", [BOMB, MERGES, WIDE_MERGE, b"a: &a [*a]\n", b"{a: " + b"[" * 400 + b"]" * 400 + b"}"])
 def test_a_config_that_writes_out_without_end_is_refused_before_it_does(text):
     with pytest.raises(ModelRefused, match="writes out"):
         parsed("configs/inference.yaml", text)

@@ -52,3 +52,9 @@ def test_the_copy_holds_the_very_bytes_that_were_hashed_whatever_happens_to_the_
         assert copy.digest != bundle_digest(a_folder)
     finally:
         copy.close()
+
+
+def test_a_name_that_is_no_utf_8_is_hashed_as_its_bytes(a_folder):
+    before = bundle_digest(a_folder)
+    (a_folder / os.fsdecode(b"caf\xe9.txt")).write_bytes(b"x")
+    assert bundle_digest(a_folder) != before

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import SimpleInferer
-from monai.transforms import AsDiscreted, Compose, Lambdad
+from monai.transforms import AsDiscreted, Compose, Invertd, Lambdad, Orientationd
 
 from dicomnode.errors import GpuOutOfMemory, ModelFailed
 from dicomnode.infer.bundle import Bundle
@@ -74,3 +74,25 @@ def test_the_largest_class_becomes_the_label():
     out = np.full(SHAPE, 9, np.uint8)
     run(post=(AsDiscreted(keys="pred", argmax=True),), out=out)
     assert set(np.unique(out)) <= {0, 1}
+
+
+def fast(channels: int, out: np.ndarray) -> Outcome:
+    network = torch.nn.Conv3d(1, channels, 1).eval()
+    torch.nn.init.zeros_(network.weight)
+    torch.nn.init.zeros_(network.bias)
+    network.bias.data[-1] = 1.0
+    before = Compose([Orientationd(keys="image", axcodes="RAS", labels=None)])
+    after = Compose([Invertd(keys="pred", transform=before, orig_keys="image", nearest_interp=False),
+                     AsDiscreted(keys="pred", argmax=True)])
+    bundle = Bundle(network=network, preprocessing=before, inferer=SimpleInferer(), postprocessing=after,
+                    image_key="image", pred_key="pred", divisor=1, device=torch.device("cpu"))
+    return segment(bundle, [np.zeros(SHAPE, np.int16)], np.eye(4), Settings(fast_resample=True), out_zyx=out,
+                   progress=lambda _f: None)
+
+
+def test_a_label_above_255_is_not_cut_to_a_byte_by_the_fast_path():
+    wide = np.zeros(SHAPE, np.uint16)
+    assert fast(301, wide).notes == ()
+    assert set(np.unique(wide)) == {300}
+    with pytest.raises(ModelFailed, match="label 300, which no"):
+        fast(301, np.zeros(SHAPE, np.uint8))
