@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from dicomnode.adopt.ending import line_of
-from dicomnode.adopt.guess import about
+from dicomnode.adopt.guess import About, about
 from dicomnode.adopt.skeleton import skeleton, with_keys
 from dicomnode.adopt.unpack import bundle_root, copy_folder, unpack
 from dicomnode.config.models import model_from_text, places
@@ -22,6 +22,8 @@ from dicomnode.infer.digest import bundle_digest
 from dicomnode.infer.pool import Pool
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+ASK_FOR_TRUST: Final = ("Nothing was added. If you trust whoever made this bundle, and have read its code, repeat with "
+                        "--trust code: it then runs its own code, in the sandbox")
 VERSION_TAIL: Final = re.compile(r"[-_]v?\d+(\.\d+)+$")
 """What hubs append to an archive's name: ``spleen_ct_segmentation_v0.5.3``."""
 
@@ -105,11 +107,16 @@ def _added(source: Path, config: NodeConfig, wish: Wish) -> Added:
         if in_place:
             target = root
         _refuse_taken(target, path, wish, in_place=in_place)
-        text, doubts = _text(source, root, target.name, name=name, digest=digest, path=path, wish=wish)
+        old = target if target.is_dir() and not in_place else None
+        text, doubts = _text(source, root, target.name, name=name, digest=digest, path=path, wish=wish, old=old)
         model = model_from_text(text, source=str(path))
         loaded_in_s, trouble = _tried(model, root, wish) if wish.load else (None, "")
-        _place(root, target, Path(staging), in_place=in_place)
-        _write(path, text)
+        new = _written(path, text)
+        try:
+            _place(root, target, Path(staging), in_place=in_place)
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
     return Added(model=model, bundle=target, model_file=path, doubts=doubts, loaded_in_s=loaded_in_s, trouble=trouble)
 
 
@@ -146,24 +153,28 @@ def _refuse_taken(target: Path, path: Path, wish: Wish, *, in_place: bool) -> No
         raise UnusableBundle(msg)
 
 
-def _text(source: Path, root: Path, bundle: str, *, name: str, digest: str, path: Path, wish: Wish
-          ) -> tuple[str, tuple[str, ...]]:
+def _text(source: Path, root: Path, bundle: str, *, name: str, digest: str, path: Path, wish: Wish,
+          old: Path | None) -> tuple[str, tuple[str, ...]]:
     """Return the model file's text: the one given, the one that stands there re-pinned, or a skeleton."""
     beside = source.with_name(f"{source.name}.toml")
     given = wish.model_file or (beside if source.is_dir() and beside.is_file() and beside != path else None)
     found = about(root)
+    trust = {"trust": wish.trust} if wish.trust else {}
     if given is not None:
         text = read_text(given)
-        pinned = model_from_text(text, source=str(given)).digest
-        if pinned != digest:
-            msg = f"{given} pins {pinned}, the bundle has {digest}; nothing was added"
+        model = model_from_text(text, source=str(given))
+        if model.digest != digest:
+            msg = f"{given} pins {model.digest}, the bundle has {digest}; nothing was added"
             raise ModelChanged(msg)
-        trust = {"trust": wish.trust} if wish.trust else {}
+        if model.trust == "code" and not wish.trust:
+            raise ModelRefused(f"{given} says trust = 'code': the bundle would run code of its own. {ASK_FOR_TRUST}")
         return with_keys(text, name=name, bundle=bundle, **trust), ()
     if path.exists():
         text = read_text(path)
         _refuse_other_outputs(model_from_text(text, source=str(path)), len(found.labels), path)
-        return with_keys(text, bundle=bundle, digest=digest, version=found.version), ()
+        if old is not None:
+            _refuse_other_meaning(about(old), found, path)
+        return with_keys(text, bundle=bundle, digest=digest, version=found.version, **trust), ()
     return skeleton(found, name=name, bundle=bundle, digest=digest, trust=wish.trust or "pieces"), found.doubts
 
 
@@ -176,6 +187,22 @@ def _refuse_other_outputs(known: ModelFile, outputs: int, path: Path) -> None:
         raise UnusableBundle(msg)
 
 
+def _refuse_other_meaning(old: About, new: About, path: Path) -> None:
+    """What a person confirmed for one order of inputs and outputs must not be said of another."""
+    was, now = _meaning(old), _meaning(new)
+    if was != now:
+        msg = (f"{path} was confirmed for a bundle that says of itself: {was}; the new one says: {now}. "
+               "Move that file away, and a new one is written")
+        raise UnusableBundle(msg)
+
+
+def _meaning(found: About) -> str:
+    inputs, outputs = (", ".join(one) or "nothing" for one in (
+        (f"{one.role} ({one.modality})" for one in found.inputs),
+        (f"{one.value} {one.name.lower()}" for one in found.labels)))
+    return f"{found.task} of {inputs}, giving {outputs}"
+
+
 def _tried(model: ModelFile, root: Path, wish: Wish) -> tuple[float | None, str]:
     """Load the bundle in the sandbox; return the seconds, or what went wrong where a person can mend it."""
     began = time.monotonic()
@@ -185,8 +212,7 @@ def _tried(model: ModelFile, root: Path, wish: Wish) -> tuple[float | None, str]
     except ModelRefused as error:
         if wish.trust:
             return None, line_of(str(error))
-        msg = (f"{error}. Nothing was added. If you trust whoever made this bundle, and have read its code, repeat "
-               "with --trust code: it then runs its own code, in the sandbox")
+        msg = f"{error}. {ASK_FOR_TRUST}"
         raise ModelRefused(msg) from error
     except InferenceError as error:
         return None, line_of(error.reason)
@@ -198,11 +224,17 @@ def _place(root: Path, target: Path, staging: Path, *, in_place: bool) -> None:
         return
     if target.exists():
         target.rename(staging / "replaced")
-    root.rename(target)
+    try:
+        root.rename(target)
+    except OSError:
+        if (staging / "replaced").exists():
+            (staging / "replaced").rename(target)
+        raise
 
 
-def _write(path: Path, text: str) -> None:
+def _written(path: Path, text: str) -> Path:
+    """Write a model file beside its place; return where, for a rename once the bundle is in its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     new.write_text(text, encoding="utf-8")
-    new.replace(path)
+    return new

@@ -71,7 +71,8 @@ def inside(path: object, what: str) -> str:
         If it would lie outside.
     """
     plain = PurePosixPath(str(path))
-    if not isinstance(path, str) or not plain.parts or plain.is_absolute() or ".." in plain.parts or "\\" in path:
+    if not isinstance(path, str) or not plain.parts or plain.is_absolute() or ".." in plain.parts or "\\" in path \
+            or not path.isprintable():
         msg = f"{what} names the file {str(path)[:200]!r}, which would lie outside the bundle; nothing was added"
         raise UnusableBundle(msg)
     return plain.as_posix()
@@ -95,7 +96,7 @@ def _model_zoo(name: str, version: str, fetcher: Fetcher) -> Found:
         raise HubUnavailable(msg)
     chosen = version or max(versions, key=_as_numbers)
     entry = versions.get(chosen)
-    if entry is None:  # versions of the hosting service that the list does not have
+    if not isinstance(entry, Mapping) or not entry.get("source"):  # the list lacks versions that the hosting has
         url = f"{MONAI_HOSTING}/{name.lower()}/versions/{chosen}/files/{name}_v{chosen}.zip"
         return Found(name=name, parts=(Part(url=url),))
     return Found(name=name, parts=(Part(url=str(entry["source"]), hash=str(entry.get("checksum", ""))),))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from dicomnode.adopt import hubs
 from dicomnode.adopt.add import Added, Wish, add, plain
@@ -63,7 +64,7 @@ def _pulled(found: hubs.Found, origin: Origin, config: NodeConfig, wish: Wish) -
     config.node.models_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pulling-", dir=config.node.models_dir) as staging:
         folder = _fetched(found, origin, Path(staging) / plain(found.name))
-        _large_files(folder, origin)
+        _large_files(folder, origin, {urlsplit(part.url).netloc for part in found.parts})
         return add(folder, config, wish)
 
 
@@ -91,8 +92,11 @@ def _fetched(found: hubs.Found, origin: Origin, folder: Path) -> Path:
     return unpack(archive, folder)
 
 
-def _large_files(folder: Path, origin: Origin) -> None:
-    """Fetch the files that the bundle keeps elsewhere and does not hold yet, by the hash that it gives."""
+def _large_files(folder: Path, origin: Origin, hosts: Collection[str]) -> None:
+    """Fetch the files that the bundle keeps elsewhere and does not hold yet, by the hash that it gives.
+
+    The token is for the hub's ``hosts``: no other that a bundle names gets it.
+    """
     listing = next((folder / name for name in LARGE_FILES if (folder / name).is_file()), None)
     if listing is None:
         return
@@ -106,7 +110,9 @@ def _large_files(folder: Path, origin: Origin) -> None:
                    "hash: fetch it by hand, put it into the bundle, and run `dicomnode models add`")
             raise UnusableBundle(msg)
         origin.tell(url)
-        origin.fetcher.file(url, path, expected=expected)
+        is_hub = bool(origin.fetcher.mirror) or urlsplit(url).netloc in hosts
+        fetcher = origin.fetcher if is_hub else replace(origin.fetcher, token="")
+        fetcher.file(url, path, expected=expected)
 
 
 def _listed(listing: Path) -> list[Mapping[str, Any]]:

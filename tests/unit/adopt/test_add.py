@@ -11,7 +11,7 @@ from dicomnode import config
 from dicomnode.adopt.add import Wish, add
 from dicomnode.cli import cli
 from dicomnode.config.models import load_model
-from dicomnode.errors import ConfigError, ModelChanged, SpoolUnavailable, UnusableBundle
+from dicomnode.errors import ConfigError, ModelChanged, ModelRefused, SpoolUnavailable, UnusableBundle
 from dicomnode.infer.digest import bundle_digest
 
 QUIET = Wish(load=False)
@@ -108,6 +108,39 @@ def test_a_replacement_with_other_outputs_is_refused(bundle, node):
     with pytest.raises(UnusableBundle, match="describes 1 outputs, the new bundle says that it has 2"):
         add(bundle, node, Wish(replace=True, load=False))
     assert bundle_digest(node.node.models_dir / "spleen_ct") == pinned
+
+
+def test_a_replacement_whose_outputs_mean_something_else_is_refused(bundle, node):
+    path = add(bundle, node, QUIET).model_file
+    pinned = path.read_text(encoding="utf-8")
+    changed(bundle, **{"1": "liver"})
+    with pytest.raises(UnusableBundle, match=r"giving 1 spleen; the new one says: .*giving 1 liver"):
+        add(bundle, node, Wish(replace=True, load=False))
+    assert path.read_text(encoding="utf-8") == pinned
+
+
+def test_a_replacement_takes_the_trust_that_is_asked_for(bundle, node):
+    add(bundle, node, QUIET)
+    changed(bundle)
+    assert add(bundle, node, Wish(replace=True, trust="code", load=False)).model.trust == "code"
+
+
+def test_a_replacement_whose_model_file_cannot_be_written_leaves_the_old_bundle(bundle, node):
+    added = add(bundle, node, QUIET)
+    changed(bundle)
+    (added.model_file.parent / ".spleen_ct.toml.new").mkdir()
+    with pytest.raises(SpoolUnavailable, match="nothing was added"):
+        add(bundle, node, Wish(replace=True, load=False))
+    assert bundle_digest(added.bundle) == added.model.digest
+
+
+def test_a_model_file_that_comes_with_a_bundle_does_not_trust_it_by_itself(bundle, node):
+    written = add(bundle, node, Wish(name="first", load=False)).model_file.read_text(encoding="utf-8")
+    bundle.with_name("spleen_ct.toml").write_text(written.replace('"pieces"', '"code"'), encoding="utf-8")
+    with pytest.raises(ModelRefused, match="repeat with --trust code"):
+        add(bundle, node, QUIET)
+    assert not (node.node.models_dir / "spleen_ct").exists()
+    assert add(bundle, node, Wish(trust="code", load=False)).model.trust == "code"
 
 
 def test_another_digest_than_the_one_asked_for_is_refused(bundle, node):

@@ -10,6 +10,7 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from click.testing import CliRunner
@@ -182,7 +183,31 @@ def test_weights_that_a_bundle_keeps_elsewhere_are_fetched_by_their_hash(server,
         pulled("https://hub.example.org/chest.zip", server, node, Wish(name="again", load=False))
 
 
+class Recording(Fetcher):
+    """Has one zip, and keeps with which token each URL was asked."""
+
+    given: ClassVar[list[tuple[str, str]]] = []
+    zipped: ClassVar[bytes] = b""
+
+    def file(self, url, path, *, expected=""):
+        self.given.append((url, self.token))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.zipped if url.endswith(".zip") else b"weights")
+        return expected
+
+
+def test_the_token_of_a_hub_is_sent_to_no_other_host_that_its_bundle_names(node):
+    names = {"a.pt": "https://hub.example.org/a", "b.pt": "https://evil.example.org/b"}
+    Recording.zipped = without_weights("large_files:\n" + "".join(
+        f"  - {{path: models/{name}, url: '{url}'}}\n" for name, url in names.items()))
+    fetcher = Recording(token="hush")  # noqa: S106 - nobody's
+    pull(Origin(source="https://hub.example.org/chest.zip", fetcher=fetcher), node, QUIET)
+    assert Recording.given == [("https://hub.example.org/chest.zip", "hush"), (names["a.pt"], "hush"),
+                               (names["b.pt"], "")]
+
+
 @pytest.mark.parametrize(("listing", "says"), [
+    ('large_files: [{path: "models/w\\0.pt", url: "https://x.org/w"}]', "outside the bundle"),
     ("large_files: [{path: ../../evil, url: 'https://x.org/w'}]", "outside the bundle"),
     ("large_files: [{path: models/w.pt, url: 'file:///etc/passwd'}]", "allowed are https URLs"),
     ("large_files: [{path: models/w.pt, url: 'http://x.org/w'}]", "allowed are https URLs"),
@@ -229,6 +254,11 @@ def test_a_redirect_that_leaves_the_web_is_not_followed(server, node):
     server.pages = {"/chest.zip": page(b"", 302, Location="file:///etc/passwd")}
     with pytest.raises(HubUnavailable, match="not followed"):
         pulled("https://hub.example.org/chest.zip", server, node)
+
+
+def test_an_entry_of_the_list_without_a_place_is_asked_from_the_hosting(server):
+    server.pages = {MODEL_INFO: page({"chest_v1.0.0": {}})}
+    assert find("monai:chest", Fetcher(mirror=server.url)).parts[0].url.endswith(HOSTED)
 
 
 def test_a_token_is_never_sent_in_the_clear(server):
