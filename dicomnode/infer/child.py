@@ -63,7 +63,12 @@ class _Server:
         finally:
             for fd in fds:
                 os.close(fd)
-        wire.send(self._channel, reply)
+        try:
+            wire.send(self._channel, reply)
+        except wire.TooLargeError as error:
+            said = (f"the bundle finds too much to be told: {error}; raise its score threshold, or let it keep fewer "
+                    "boxes, by [runtime] overrides")
+            wire.send(self._channel, {"error": "ModelFailed", "message": said})
 
     def _load(self, message: wire.Message, fds: list[int]) -> wire.Message:
         start = time.perf_counter()

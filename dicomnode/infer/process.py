@@ -80,7 +80,7 @@ class ChildProcess:
         """
         try:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                wire.send(self._channel, message, fds)
+                self._send(message, fds)
             while True:
                 answer = self._next(deadline_s, time_limit_s, memory_limit_mb, cancelled)
                 if "progress" not in answer:
@@ -93,6 +93,13 @@ class ChildProcess:
         if "error" in answer:
             raise _as_error(answer, self.name)
         return answer
+
+    def _send(self, message: Mapping[str, object], fds: Sequence[int]) -> None:
+        try:
+            wire.send(self._channel, message, fds)
+        except wire.TooLargeError as error:
+            msg = f"model {self.name}: [runtime] overrides and the names of its bundle's files are too long: {error}"
+            raise errors.ModelFailed(msg) from error
 
     def _next(self, deadline_s: float, time_limit_s: float, memory_limit_mb: int,
               cancelled: threading.Event | None) -> wire.Message:

@@ -23,6 +23,10 @@ MAX_FILES: Final = 250
 Message = dict[str, Any]
 
 
+class TooLargeError(ValueError):
+    """A message does not fit; nothing was sent."""
+
+
 def pair() -> tuple[socket.socket, socket.socket]:
     """Return two connected sockets that keep message boundaries."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -34,12 +38,14 @@ def send(channel: socket.socket, message: Mapping[str, object], fds: Sequence[in
     Raises
     ------
     OSError
-        If the other side is gone or the message is too large.
+        If the other side is gone.
+    TooLargeError
+        If the message is too large.
     """
     payload = json.dumps(message).encode()
     if len(payload) > MAX_MESSAGE_BYTES:
         msg = f"message of {len(payload)} bytes; allowed are {MAX_MESSAGE_BYTES}"
-        raise OSError(msg)
+        raise TooLargeError(msg)
     socket.send_fds(channel, [payload], list(fds))
 
 

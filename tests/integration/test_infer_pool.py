@@ -46,6 +46,11 @@ def pool(models) -> Iterator[Pool]:
         yield made
 
 
+def test_overrides_that_no_message_holds_are_refused_with_a_sentence(models):
+    with Pool(models, device="cpu", threads=1) as own, pytest.raises(ModelFailed, match="overrides and the names"):
+        own.prepare(model_file(models / "small", runtime=Runtime(overrides={"note": "x" * 200_000})))
+
+
 def child_pids() -> set[int]:
     tasks = Path("/proc/self/task")
     return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
