@@ -31,6 +31,8 @@ class Structure:
         Segment Number, ROI Number, or the value in a mask.
     name:
         Segment Label, ROI Name; '' where the source has only values.
+    file_names:
+        What the file is called, without its suffix, where it holds only values.
     mask_zyx:
         bool, shape ``stack.shape_zyx``.
     """
@@ -44,6 +46,7 @@ class Structure:
     colour_rgb: tuple[int, int, int] | None = None
     tracking_uid: str = ""
     notes: tuple[str, ...] = ()
+    file_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

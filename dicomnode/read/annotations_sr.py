@@ -35,7 +35,8 @@ def boxes_of_sr(dataset: Dataset, stack: SliceStack) -> Iterator[Box]:
     """Yield one box per measurement group that has coordinates on the images.
 
     The box bounds everything drawn, along the patient's axes. What is drawn on one slice says nothing of its height:
-    the stated diameter stands for it, without one the distance between slices. A single point needs a diameter.
+    the stated diameter stands for it, without one the distance between slices. A line on a slice is the axis of
+    a ball. A single point needs a diameter.
 
     Raises
     ------
@@ -51,14 +52,15 @@ def boxes_of_sr(dataset: Dataset, stack: SliceStack) -> Iterator[Box]:
 
 
 def _box(points: Points, items: Sequence[Dataset], stack: SliceStack) -> Box:
-    diameter = _diameter_mm(items)
-    along = points @ stack.normal_lps
-    if len(points) == 1 and diameter is None:
+    diameter, flat = _diameter_mm(items), float(np.ptp(points @ stack.normal_lps)) < FLAT_MM
+    if len(points) > 1 and flat:
+        points, diameter = _balled(points, diameter)
+    if len(points) == 1 and not diameter:
         raise UnusableAnnotation("a finding is a single point without a diameter: how large it is cannot be told")
     if len(points) == 1:
         centre, size = points[0], np.full(3, diameter or 0.0)
     else:
-        if np.ptp(along) < FLAT_MM:
+        if flat:
             half = (diameter or stack.slice_spacing_mm) / 2 * stack.normal_lps
             points = np.concatenate([points - half, points + half])
         low, high = points.min(axis=0), points.max(axis=0)
@@ -68,6 +70,19 @@ def _box(points: Points, items: Sequence[Dataset], stack: SliceStack) -> Box:
     named = _text(items, TRACKING_IDENTIFIER, "TextValue")
     return Box(centre_lps_mm=centre, size_lps_mm=np.maximum(size, FLAT_MM), diameter_mm=diameter, type=kind,
                name=kind.meaning if kind else named, tracking_uid=_text(items, TRACKING_UID, "UID"))
+
+
+def _balled(points: Points, diameter_mm: float | None) -> tuple[Points, float | None]:
+    """Return the middle of a line on a slice, and the stated diameter or its length; anything else as it is.
+
+    A line says nothing of how wide a finding is: as a box it would have no width.
+    """
+    _, spread, directions = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+    if spread[1] > FLAT_MM:
+        return points, diameter_mm
+    along = points @ directions[0]
+    ends = points[[along.argmin(), along.argmax()]]
+    return ends.mean(axis=0, keepdims=True), diameter_mm or float(np.ptp(along))
 
 
 def _groups(dataset: Dataset) -> Iterator[Dataset]:

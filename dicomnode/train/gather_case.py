@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -51,7 +52,7 @@ def label_map(marks: Sequence[Mark], stack: SliceStack, labels: Labels) -> Truth
     """Return the label map of everything that was asked for; where two labels meet, the higher value stays."""
     truth, drawn = Truth(), np.zeros(stack.shape_zyx, np.uint16)
     over: dict[str, int] = {}
-    for structure in _structures(marks, stack, truth):
+    for structure in _structures(marks, stack, truth, labels):
         label = labels.of(structure)
         if label is None:
             continue
@@ -81,7 +82,7 @@ def boxes(marks: Sequence[Mark], tabled: Sequence[Box], stack: SliceStack, label
     traced: dict[str, Box] = {}
     components: list[tuple[Box, int]] = []
     known = {box.tracking_uid for box in stated if box.tracking_uid}
-    for structure in _structures(marks, stack, truth):
+    for structure in _structures(marks, stack, truth, labels):
         label = None if structure.tracking_uid in known else labels.of(structure)
         if structure.tracking_uid in known or (label and structure.tracking_uid):
             if structure.mask_zyx.any():
@@ -127,13 +128,30 @@ def _shared(one: Box, other: Box) -> float:
     return both / (float(np.prod(one.size_lps_mm)) + float(np.prod(other.size_lps_mm)) - both)
 
 
-def _structures(marks: Sequence[Mark], stack: SliceStack, truth: Truth) -> Iterator[Structure]:
-    """Yield what each file marks; a file that cannot be used is written down, the others still count."""
+def _structures(marks: Sequence[Mark], stack: SliceStack, truth: Truth, labels: Labels) -> Iterator[Structure]:
+    """Yield what each file marks; a file that cannot be used is written down, the others still count.
+
+    Raises
+    ------
+    UnusableAnnotation
+        At the end, if two masks without names hold one value, and the value decides what it means.
+    """
+    holding, decided = Counter[int](), set[int]()
     for mark in marks:
         try:
-            yield from structures_of(mark.path, mark.kind, stack)
+            for structure in structures_of(mark.path, mark.kind, stack):
+                one = structure if structure.name else replace(structure, file_names=mark.names)
+                if one.file_names:
+                    holding[one.number] += 1
+                    decided |= {one.number} if labels.by_value(one) else set()
+                yield one
         except UnusableAnnotation as error:
             truth.refused.append((mark, error.reason))
+    twice = [number for number in sorted(decided) if holding[number] > 1]
+    if twice:
+        raise UnusableAnnotation(f"the value {twice[0]} stands in {holding[twice[0]]} masks without names: say what "
+                                 "each is by the name of its file, as in --label 'Liver=1:liver*' --label "
+                                 "'Spleen=2:spleen*'")
 
 
 def _reported(marks: Sequence[Mark], stack: SliceStack, truth: Truth) -> list[Box]:

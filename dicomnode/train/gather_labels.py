@@ -28,8 +28,8 @@ class LabelRule:
     Parameters
     ----------
     patterns:
-        Shell patterns for names, code meanings and code values, letter case aside; ``#3`` for the value 3 of a mask
-        without names.
+        Shell patterns for names, code meanings, code values, and names of files that hold only values, letter case
+        aside; ``#3`` for the value 3 of a mask without names.
     modifier:
         Where given, a structure that is found by its code must have the same.
     """
@@ -65,11 +65,10 @@ class LabelRule:
             value=label.value, name=label.name, category=label.category, type=label.type,
             colour_rgb=label.colour_rgb, lesion=label.lesion))
 
-    def means(self, found: Structure | Box) -> bool:
-        """Whether a structure or finding is this label."""
-        if isinstance(found, Structure) and not found.name and f"#{found.number}" in self.patterns:
-            return True
-        names = [found.name, *((found.type.meaning, found.type.value) if found.type else ())]
+    def names(self, found: Structure | Box) -> bool:
+        """Whether a structure or finding is called as this label, or has its code, or its file is called so."""
+        files = found.file_names if isinstance(found, Structure) else ()
+        names = [found.name, *files, *((found.type.meaning, found.type.value) if found.type else ())]
         hits = [name for name in names if name and any(
             fnmatchcase(name.casefold(), pattern.casefold()) for pattern in self.patterns)]
         if not hits:
@@ -77,6 +76,10 @@ class LabelRule:
         modifier = found.modifier if isinstance(found, Structure) else None
         by_name = found.name in hits
         return by_name or self.modifier is None or (modifier is not None and modifier.value == self.modifier.value)
+
+    def values(self, found: Structure | Box) -> bool:
+        """Whether a structure without a name has the value of this label."""
+        return isinstance(found, Structure) and not found.name and f"#{found.number}" in self.patterns
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,7 +102,8 @@ class Labels:
     def of(self, one: Structure | Box) -> DatasetLabel | None:
         """Return the label of a structure or finding; None if nobody asked for it."""
         if self.rules:
-            rule = next((rule for rule in self.rules if rule.means(one)), None)
+            rule = next((rule for rule in self.rules if rule.names(one)), None) \
+                or next((rule for rule in self.rules if rule.values(one)), None)
             if rule is None:
                 self.passed_over.add(title(one))
                 return None
@@ -114,6 +118,11 @@ class Labels:
             known = self._new(one)
             self.found.append(known)
         return known
+
+    def by_value(self, one: Structure) -> bool:
+        """Whether its value alone decides what a structure is."""
+        return not any(rule.names(one) for rule in self.rules) and (
+            not self.rules or any(rule.values(one) for rule in self.rules))
 
     def coded(self) -> list[DatasetLabel]:
         """Return the labels that were asked for without codes, with those of their structures, if all say the same."""

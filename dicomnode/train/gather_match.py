@@ -22,10 +22,14 @@ PAIR_COLUMNS: Final = frozenset({"mask", "series"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """One file that marks something on a series: SEG, RTSTRUCT, SR or MASK."""
+    """One file that marks something on a series: SEG, RTSTRUCT, SR or MASK.
+
+    ``names`` is what a mask's file is called.
+    """
 
     path: Path
     kind: str
+    names: tuple[str, ...] = ()
 
 
 def matched(found: Found, source: Path, pairs: Path | None) -> tuple[dict[str, list[Mark]], list[tuple[Path, str]]]:
@@ -55,7 +59,7 @@ def matched(found: Found, source: Path, pairs: Path | None) -> tuple[dict[str, l
     for mask in found.masks:
         series = (stated[mask],) if mask in stated else _by_name(mask, found, source)
         if len(series) == 1:
-            marks[series[0]].append(Mark(path=mask, kind="MASK"))
+            marks[series[0]].append(Mark(path=mask, kind="MASK", names=tuple(sorted(_stems(mask)))))
         else:
             why = (f"which series it belongs to is not clear: {len(series)} could be meant by its name and folder; "
                    "say which with --pairs")
@@ -96,11 +100,8 @@ def _referred(one: References, found: Found) -> tuple[str, ...]:
 
 def _by_name(mask: Path, found: Found, source: Path) -> tuple[str, ...]:
     """Return the series that a mask's name means: a UID in it, a folder or patient of that name, its own folder."""
-    stem = mask.name.lower()
-    for suffix in sorted(MASK_SUFFIXES, key=len, reverse=True):
-        stem = stem.removesuffix(suffix)
     uids = tuple(uid for uid in found.series if re.search(rf"(?<![\d.]){re.escape(uid)}(?!\.?\d)", mask.name))
-    stems = {stem, *(stem.removesuffix(f"{joint}{word}") for word in MASK_WORDS for joint in "_-. ")}
+    stems = _stems(mask)
     folders = tuple(uid for uid in found.series if stems & _folder_names(found.folder_of(uid), source))
     patients = tuple(uid for uid, series in found.series.items()
                      if series.instances[0].text("PatientID").lower() in stems - {""})
@@ -108,6 +109,14 @@ def _by_name(mask: Path, found: Found, source: Path) -> tuple[str, ...]:
     below = tuple(uid for uid in found.series if found.folder_of(uid).parent == mask.parent)
     candidates = next((some for some in (uids, folders, patients, beside, below) if some), ())
     return _nearest(mask, candidates, found)
+
+
+def _stems(mask: Path) -> set[str]:
+    """Return a file's name without its suffix, and without words that say that it is a mask."""
+    stem = mask.name.lower()
+    for suffix in sorted(MASK_SUFFIXES, key=len, reverse=True):
+        stem = stem.removesuffix(suffix)
+    return {stem, *(stem.removesuffix(f"{joint}{word}") for word in MASK_WORDS for joint in "_-. ")}
 
 
 def _folder_names(folder: Path, source: Path) -> set[str]:

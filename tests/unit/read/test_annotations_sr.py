@@ -82,6 +82,17 @@ def test_a_diameter_in_centimetres_counts_tenfold():
         *STACK.to_lps_mm((2, 10, 20)), 12, 12, 12])
 
 
+@pytest.mark.parametrize(("more", "size"), [((), 10.0), ((measured(12),), 12.0)])
+def test_a_line_is_the_axis_of_a_ball_and_no_box_without_width(more, size):
+    found = the_box(on_slice(2, "POLYLINE", 12.5, 10.5, 22.5, 10.5), *more)
+    assert np.allclose(found, [*STACK.to_lps_mm((2, 10, 17)), size, size, size], atol=1e-3)
+
+
+def test_a_long_and_a_short_axis_bound_the_finding():
+    found = the_box(on_slice(2, "POLYLINE", 12.5, 10.5, 22.5, 10.5), on_slice(2, "POLYLINE", 17.5, 8.5, 17.5, 12.5))
+    assert np.allclose(found, [*STACK.to_lps_mm((2, 10, 17)), 10, 4, 2], atol=1e-3)
+
+
 def test_outlines_on_several_slices_reach_from_the_first_to_the_last():
     found = the_box(*(on_slice(k, "POLYLINE", 3, 4, 9, 4, 9, 8, 3, 8, 3, 4) for k in (1, 3)))
     assert np.allclose(found[3:], (6, 4, 4))

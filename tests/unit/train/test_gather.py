@@ -607,3 +607,20 @@ def test_wishes_that_cannot_be_met_are_refused_before_anything_is_written(tmp_pa
     with pytest.raises(UnusableDataset, match=says):
         built(tmp_path, **wishes)
     assert not (tmp_path / "out").exists()
+
+
+def test_of_several_masks_on_a_series_the_files_names_say_what_they_are(tmp_path):
+    lung, heart = ((organs() == value).astype(np.uint8) for value in (1, 3))
+    with_mask(tmp_path / "src", "a", lung, "lung.nii.gz")
+    with_mask(tmp_path / "src", "a", heart, "heart_mask.nii.gz")
+    for asked in ((), ("Lung=1",)):
+        with pytest.raises(UnusableDataset, match="the value 1 stands in 2 masks without names"):
+            built(tmp_path, labels=[LabelRule.parse(text) for text in asked])
+    with_mask(tmp_path / "src", "b", heart, "heart.nii.gz")
+    rules = [LabelRule.parse(text) for text in ("Lung=1", "Cor=2:heart")]
+    found = built(tmp_path, labels=rules).dataset
+    assert sorted(tuple(case.voxels.items()) for _, case in found.cases) == [
+        ((1, int(lung.sum())), (2, int(heart.sum()))), ((2, int(heart.sum())),)]
+    gathered = built(tmp_path, out=tmp_path / "lungs", labels=[LabelRule.parse("Lung=1:lung")])
+    assert [dict(case.voxels) for _, case in gathered.dataset.cases] == [{1: int(lung.sum())}]
+    assert gathered.passed_over == ("value 1",)
