@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 DRAWS: Final = 1000
 LEVEL: Final = 0.95
 FEWEST_CASES: Final = 3
-"""Below so many cases an interval would say nothing."""
+"""Below so many patients (cases, where each is its own) an interval would say nothing."""
 
 Weights = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A value with its 95 % interval; ``low`` and ``high`` are nan below three cases.
+    """A value with its 95 % interval; ``low`` and ``high`` are nan below three patients.
 
     Parameters
     ----------
@@ -48,11 +48,16 @@ def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate:
     return estimate([float(known.mean()), *drawn], known.size)
 
 
-def estimate(column: ArrayLike, cases: int) -> Estimate:
-    """Return the first number as the value, with the interval that the others, drawn anew, give."""
+def estimate(column: ArrayLike, cases: int, people: int | None = None) -> Estimate:
+    """Return the first number as the value, with the interval that the others, drawn anew, give.
+
+    Parameters
+    ----------
+    people : whose the cases are; each case its own where None.
+    """
     numbers = np.asarray(column, np.float64)
     value, drawn = float(numbers[0]), numbers[1:][~np.isnan(numbers[1:])]
-    if cases < FEWEST_CASES or not drawn.size or np.isnan(value):
+    if (cases if people is None else people) < FEWEST_CASES or not drawn.size or np.isnan(value):
         return Estimate(value=value, low=float("nan"), high=float("nan"), cases=cases)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value=value, low=float(low), high=float(high), cases=cases)

@@ -167,7 +167,7 @@ def _label_scores(image: CaseImage, dataset: Dataset, model: ModelFile, pair: Pa
     if mask is not None and truth is not None and dataset.task == "segmentation":
         hits = reported = component_hits(mask, truth)
         return LabelScores(overlap=overlap, lesions=LesionScores(
-            hits=hits, reported=reported, boxes=None, diameters_mm=diameters_mm(boxes)))
+            hits=hits, reported=reported, boxes=None, diameters_mm=diameters_mm(boxes, image.volume.stack.normal_lps)))
     return LabelScores(overlap=overlap, lesions=_lesions(image, pair, mask, findings, every, boxes))
 
 
@@ -181,7 +181,7 @@ def _lesions(image: CaseImage, pair: Pair, mask: Mask | None, findings: ModelFin
         hits=scan_hits(centres_and_sizes(corners)[0], scores, centres, sizes),
         reported=scan_hits(centres_and_sizes(reported)[0], reported_scores, centres, sizes),
         boxes=ScanBoxes(found=corners, scores=scores, truth=truth) if mask is None else None,
-        diameters_mm=diameters_mm(truth))
+        diameters_mm=diameters_mm(truth, image.volume.stack.normal_lps))
 
 
 def _overlap(found: Mask, truth: Mask, stack: SliceStack) -> dict[str, float]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dicomnode.train.cases import Case, Dataset
+from dicomnode.train.slice_picture import TOUCHING
 
 CT_WINDOW_HU: Final = (-1000.0, 400.0)
 PERCENTILES: Final = (0.5, 99.5)
@@ -86,7 +87,7 @@ def drawn(view: Seen, channel: int, place: int, dataset: Dataset, case: Case) ->
         for label in dataset.labels:
             _paint(picture, values == label.value, label.colour_rgb, FILL_OPACITY)
     for box, index in zip(view.boxes, case.box_labels, strict=True):
-        if box[0, view.axis] - 0.5 <= place <= box[1, view.axis] + 0.5:
+        if box[0, view.axis] - 0.5 + TOUCHING < place < box[1, view.axis] + 0.5 - TOUCHING:
             _paint(picture, _frame(box, view, size, grey.shape), dataset.labels[index].colour_rgb, 0.0)
     return np.rint(picture).astype(np.uint8)
 

@@ -68,9 +68,11 @@ def from_centre_and_size(boxes: Boxes) -> Boxes:
     return np.concatenate([centre - half, centre + half], axis=1)
 
 
-def diameters_mm(corners: Boxes) -> NDArray[np.float64]:
-    """Return the longer of the two edges across the body (x, y): slices are too thick to measure by."""
-    return np.asarray((corners[:, 3:5] - corners[:, :2]).max(axis=1, initial=0.0)) if len(corners) else np.empty(0)
+def diameters_mm(corners: Boxes, normal_lps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the longer of the two edges within the slice of that normal: slices are too thick to measure by."""
+    edges = corners[:, 3:] - corners[:, :3]
+    within = np.delete(edges, int(np.abs(normal_lps).argmax()), axis=1)
+    return np.asarray(within.max(axis=1, initial=0.0), np.float64)
 
 
 def _touched(components: Mask, other: Mask) -> NDArray[np.bool_]:

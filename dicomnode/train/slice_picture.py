@@ -19,6 +19,8 @@ BOTH_RGB: Final = (250, 215, 70)
 MARGIN_MM: Final = 20.0
 LEAST_MM: Final = 70.0
 """Smallest edge of what is shown: a lesion needs its surroundings."""
+TOUCHING: Final = 1e-3
+"""Share of a slice below which a box only touches it."""
 WIDTH_PIXELS: Final = 340
 HEIGHT_PIXELS: Final = 400
 
@@ -81,7 +83,7 @@ def _filled(boxes: Boxes, place: int, shape: tuple[int, int]) -> Mask:
     """Pixels within the boxes that the slice cuts; boxes keep a pixel at least."""
     mask = np.zeros(shape, bool)
     for box in boxes:
-        if box[0] - 0.5 <= place <= box[3] + 0.5:
+        if box[0] - 0.5 + TOUCHING < place < box[3] + 0.5 - TOUCHING:
             low = np.maximum(np.floor(box[1:3] + 0.5), 0).astype(int)
             high = np.maximum(np.ceil(box[4:6] + 0.5), low + 1).astype(int)
             mask[low[0]:high[0], low[1]:high[1]] = True

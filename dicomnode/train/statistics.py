@@ -54,7 +54,7 @@ def estimates(family: Family, chosen: Indices, seed: int, patients: Indices | No
     patients : (cases,) whose each case is: the cases of a patient are drawn together. Each case its own where None.
     """
     weights = _weights(family, chosen, seed, patients)
-    return _read_off(family.of(weights), family.known[chosen].sum(axis=0))
+    return _read_off(family.of(weights), family.known[chosen], chosen if patients is None else patients[chosen])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ def paired(first: Family, second: Family, chosen: Indices, seed: int,
     weights = _weights(first, chosen, seed, patients)
     both = first.known & second.known
     one, two = (_where(both, family, weights) for family in (first, second))
-    read = _read_off(two - one, both[chosen].sum(axis=0))
+    read = _read_off(two - one, both[chosen], chosen if patients is None else patients[chosen])
     return [Paired(first=float(one[0, place]), second=float(two[0, place]), estimate=estimate)
             for place, estimate in enumerate(read)]
 
@@ -199,5 +199,7 @@ def _weights(family: Family, chosen: Indices, seed: int, patients: Indices | Non
     return weights
 
 
-def _read_off(values: Floats, cases: Indices) -> list[Estimate]:
-    return [estimate(column, int(count)) for column, count in zip(values.T, cases, strict=True)]
+def _read_off(values: Floats, known: NDArray[np.bool_], whose: Indices) -> list[Estimate]:
+    """Each metric with its interval, which needs three patients who have a number."""
+    return [estimate(column, int(there.sum()), np.unique(whose[there]).size)
+            for column, there in zip(values.T, known.T, strict=True)]

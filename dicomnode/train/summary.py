@@ -153,7 +153,8 @@ def _class(rows: Sequence[CaseScores], name: str) -> list[Family]:
 
 
 def _whole_accuracy(rows: Sequence[CaseScores], seed: int) -> Score:
-    family = means([{"accuracy": float(row.given == row.truth)} for row in rows], ("accuracy",))
+    """Of the cases whose class the model knows: "none of these" is right for no other."""
+    family = means([{"accuracy": float(row.given == row.truth)} if row.truth else {} for row in rows], ("accuracy",))
     (estimate,) = estimates(family, np.arange(len(rows)), seed, _patients(rows))
     return Score(label=WHOLE, key=ALL, group=ALL, metric="accuracy", estimate=estimate)
 

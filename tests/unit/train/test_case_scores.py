@@ -17,7 +17,7 @@ from dicomnode.train.case_scores import score_case
 from dicomnode.train.dataset import DatasetLabel, DatasetWriter
 from dicomnode.train.evaluate import fit_to_score
 from dicomnode.train.label_match import NO_PARTNER, matched
-from dicomnode.train.lesions import component_hits, upright
+from dicomnode.train.lesions import component_hits, diameters_mm, upright
 
 ORGAN = Code(value="91723000", scheme="SCT", meaning="Anatomical Structure")
 LUNG = Code(value="39607008", scheme="SCT", meaning="Lung")
@@ -171,6 +171,14 @@ def test_components_are_seen_where_a_voxel_is_found_and_false_where_none_is_true
     assert hits.false.tolist() == [1.0, 1.0]
     nothing = component_hits(_truth().astype(bool), _truth().astype(bool))
     assert (nothing.found.size, nothing.false.size) == (0, 0)
+
+
+def test_the_diameter_of_a_lesion_is_measured_within_its_slice_however_that_lies():
+    boxes = np.array([[0.0, 0, 0, 10, 4, 3]])
+    normals = {"sagittal": [1, 0, 0], "coronal": [0, -1, 0], "axial": [0.1, 0.1, 0.99]}
+    found = {name: float(diameters_mm(boxes, np.array(normal))[0]) for name, normal in normals.items()}
+    assert found == {"sagittal": 4.0, "coronal": 10.0, "axial": 10.0}
+    assert diameters_mm(np.empty((0, 6)), np.array([0.0, 0, 1])).shape == (0,)
 
 
 def test_a_box_round_one_voxel_is_as_large_as_the_voxel_and_lies_round_its_centre():

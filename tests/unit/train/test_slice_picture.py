@@ -48,6 +48,13 @@ def test_a_missed_box_is_shown_before_a_false_one_and_both_before_a_right_one():
     assert drawn_boxes(_volume(), empty, empty) is None
 
 
+def test_a_box_on_the_next_slice_is_not_drawn_on_this_one():
+    missed, below = np.array([[4.5, 30, 30, 5.5, 40, 40]]), np.array([[5.5, 42, 42, 6.5, 52, 52]])
+    drawn = drawn_boxes(_volume(), below, missed)
+    assert (drawn.slice_number, _share(drawn, FOUND_RGB)) == (6, 0.0)
+    assert _share(drawn, TRUTH_RGB) > 0
+
+
 def test_a_box_that_leaves_the_image_is_cut():
     outside = np.array([[-2.0, -5, 70, 12, 10, 95]])
     assert _share(drawn_boxes(_volume(), outside, np.empty((0, 6))), FOUND_RGB) > 0

@@ -13,7 +13,7 @@ from dicomnode.train.overlap import Counts
 from dicomnode.train.precision import ScanBoxes
 from dicomnode.train.statistics import estimates, means, paired, ratios
 from dicomnode.train.subgroups import case_groups, lesion_bins, size_groups
-from dicomnode.train.summary import families
+from dicomnode.train.summary import _whole_accuracy, families
 
 
 def _row(name, *, overlap=None, group=None, lesions=None, probabilities=None, truth="", given=""):
@@ -66,6 +66,20 @@ def test_below_three_cases_there_is_a_value_and_no_interval():
     found = _all(means([{"dice": 0.5}, {"dice": 0.7}], ["dice"]))["dice"]
     assert found.value == pytest.approx(0.6)
     assert np.isnan(found.low)
+
+
+def test_three_cases_of_one_patient_who_has_a_number_are_no_interval():
+    family = means([{"hd95_mm": value} for value in (1.0, 2.0, 3.0, np.nan, np.nan)], ["hd95_mm"])
+    (found,) = estimates(family, np.arange(5), 0, np.array([0, 0, 0, 1, 2]))
+    assert (found.value, found.cases) == (2.0, 3)
+    assert np.isnan(found.low)
+
+
+def test_a_case_whose_class_the_model_does_not_know_is_no_right_answer():
+    rows = [_row("a", probabilities={"Lung": 0.9}, truth="Lung", given="Lung"),
+            _row("b", probabilities={"Lung": 0.1}, truth="Lung", given=""),
+            _row("c", probabilities={"Lung": 0.1}, truth="", given="")]
+    assert (_whole_accuracy(rows, 0).estimate.value, _whole_accuracy(rows, 0).estimate.cases) == (0.5, 2)
 
 
 def test_cases_are_grouped_by_text_by_slice_distance_and_by_thirds():
