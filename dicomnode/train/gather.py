@@ -98,7 +98,9 @@ def gather(wishes: Wishes, tell: Callable[[str], None] = lambda _text: None) -> 
     found = walk(wishes.source, tell)
     if not found.series:
         raise UnusableDataset(f"{wishes.source}: no CT or MR image series in it ({found.other_files} other files, "
-                              f"{len(found.left_out)} damaged)")
+                              f"{len(found.left_out)} that cannot be read)",
+                              *(f"{path.relative_to(wishes.source)}: {why}"
+                                for path, why in found.left_out[:MOST_NAMED]))
     tell(f"{len(found.series)} series, {len(found.annotations)} annotation objects, {len(found.masks)} masks, "
          f"{len(found.tables) + len(found.class_tables)} tables, {found.other_files} other files")
     return _Gathering(wishes, found).run(tell)

@@ -459,8 +459,10 @@ def test_a_folder_that_holds_something_is_refused_before_anything_is_read(tmp_pa
 
 def test_a_folder_without_images_says_so(tmp_path):
     (tmp_path / "src").mkdir()
-    with pytest.raises(UnusableDataset, match="no CT or MR image series"):
+    (tmp_path / "src" / "image").write_bytes(bytes(128) + b"DICM" + b"\x02\x00")
+    with pytest.raises(UnusableDataset, match="no CT or MR image series") as refused:
         built(tmp_path)
+    assert refused.value.problems[1].startswith("image: CannotUnderstand: ")
 
 
 def test_tables_give_boxes_and_name_series_that_are_missing(tmp_path):
