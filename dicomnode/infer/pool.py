@@ -26,7 +26,7 @@ from dicomnode.domain.model import ModelFile
 from dicomnode.domain.volume import Volume
 from dicomnode.errors import ModelFailed, ModelMissing
 from dicomnode.infer.digest import bundle_digest
-from dicomnode.infer.process import ChildProcess
+from dicomnode.infer.process import ChildProcess, garbled
 from dicomnode.infer.request import Request, described
 from dicomnode.infer.verify import check_digest, check_supported, checked_copy, unreadable
 
@@ -167,12 +167,16 @@ class Pool:
             request.close()
         if labels is not None:
             _check_labels(model, labels)
-        stages: dict[str, float] = {"load": load_s, **answer["seconds"]}
-        seconds = {**stages, "transfer": time.monotonic() - start - sum(stages.values())}
-        return RawOutput(labels_zyx=labels, seconds=seconds, peak_mb=float(answer["peak_mb"]),
-                         device=str(answer["device"]), notes=(*request.notes(), *answer["notes"]),
-                         warnings=request.warnings(),
-                         boxes=_boxes(answer["found"]), probabilities=_probabilities(answer["found"]))
+        try:
+            stages: dict[str, float] = {"load": load_s, **answer["seconds"]}
+            seconds = {**stages, "transfer": time.monotonic() - start - sum(stages.values())}
+            return RawOutput(labels_zyx=labels, seconds=seconds, peak_mb=float(answer["peak_mb"]),
+                             device=str(answer["device"]), notes=(*request.notes(), *map(str, answer["notes"])),
+                             warnings=request.warnings(),
+                             boxes=_boxes(answer["found"]), probabilities=_probabilities(answer["found"]))
+        except (KeyError, TypeError, ValueError) as error:
+            entry.child.kill()
+            raise garbled(model.name, error) from error
 
     def close(self) -> None:
         """End every child."""
@@ -235,7 +239,7 @@ class Pool:
         except BaseException:
             child.kill()
             raise
-        return _Warm(child=child, device=str(answer["device"]))
+        return _Warm(child=child, device=str(answer.get("device")))
 
     def _folder(self, model: ModelFile) -> Path:
         folder = self._models_dir / model.bundle

@@ -86,7 +86,7 @@ class ChildProcess:
                 if "progress" not in answer:
                     break
                 if progress:
-                    progress(float(answer["progress"]))
+                    progress(_fraction(answer, self.name))
         except BaseException:
             self.kill()
             raise
@@ -131,9 +131,14 @@ class ChildProcess:
                 stderr.close()
         if self._channel in ready:
             try:
-                return wire.receive(self._channel)[0]
+                message, fds = wire.receive(self._channel)
             except (EOFError, ConnectionError):
                 raise self._death() from None
+            except wire.GarbledError as error:
+                raise garbled(self.name, error) from error
+            for fd in fds:
+                os.close(fd)
+            return message
         return None
 
     def _death(self) -> ModelProcessDied:
@@ -206,8 +211,22 @@ def _environment(threads: int) -> dict[str, str]:
     }
 
 
+def _fraction(answer: wire.Message, name: str) -> float:
+    try:
+        return float(answer["progress"])
+    except (TypeError, ValueError) as error:
+        raise garbled(name, error) from error
+
+
+def garbled(name: str, why: Exception) -> errors.ModelFailed:
+    """Return the error for a child that answers what is no answer: only a bundle's own code can bring it to that."""
+    return errors.ModelFailed(f"model {name}: its process answered what is no answer ({type(why).__name__}: {why}); "
+                              "the bundle's own code disturbs the channel to the node")
+
+
 def _as_error(answer: wire.Message, name: str) -> InferenceError:
     known = {kind.__name__: kind for kind in (errors.ModelFailed, errors.ModelRefused, GpuOutOfMemory)}
-    kind = known.get(answer["error"], errors.ModelFailed)
-    said = answer["message"] if answer["error"] in known else f"{answer['error']}: {answer['message']}"
+    what, message = str(answer["error"]), str(answer.get("message", ""))
+    kind = known.get(what, errors.ModelFailed)
+    said = message if what in known else f"{what}: {message}"
     return kind(f"model {name}: {said}")

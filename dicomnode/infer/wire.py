@@ -27,6 +27,10 @@ class TooLargeError(ValueError):
     """A message does not fit; nothing was sent."""
 
 
+class GarbledError(ValueError):
+    """The other side does not keep to the protocol."""
+
+
 def pair() -> tuple[socket.socket, socket.socket]:
     """Return two connected sockets that keep message boundaries."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -56,11 +60,20 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]]:
     ------
     EOFError
         If the other side closed the channel.
+    GarbledError
+        If what came is no message.
     """
     payload, fds, _flags, _address = socket.recv_fds(channel, MAX_MESSAGE_BYTES, MAX_FILES)
     if not payload:
         raise EOFError
-    message: Message = json.loads(payload)
+    try:
+        message = json.loads(payload)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        for fd in fds:
+            os.close(fd)
+        raise GarbledError("what came is no message")
     return message, fds
 
 

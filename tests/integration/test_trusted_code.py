@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dicomnode.domain.model import Runtime
-from dicomnode.errors import ModelChanged, ModelFailed, ModelRefused
+from dicomnode.errors import ModelChanged, ModelFailed, ModelProcessDied, ModelRefused
 from dicomnode.infer.pool import Pool, sandbox_report
 from dicomnode.infer.sandbox import SCOPE_ABI, landlock_abi
 from tests.builders import affine_lps
@@ -60,6 +60,17 @@ def probe(patient, mark, port, parent):
     raise RuntimeError(json.dumps(said))
 """
 
+LOUD = """
+import os
+
+def shout(text):
+    for fd in range(3, 60):
+        try:
+            os.write(fd, text.encode())
+        except OSError:
+            pass
+"""
+
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory) -> dict[str, Any]:
@@ -81,6 +92,16 @@ def said(tmp_path_factory) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text[text.index('{"patient'):text.rindex("}") + 1])
     found["marked"] = (outside / "mark").exists()
     return found
+
+
+@pytest.mark.parametrize("said", ["junk", "[1]", "[" * 9000, '{"ok": true}', '{"error": 7}'])
+def test_what_a_bundle_writes_into_the_channel_is_a_failure_of_its_model(said, tmp_path):
+    folder = spleen_form(tmp_path / "loud")
+    write_scripts(folder, {"loud.py": LOUD})
+    changed_config(folder, lambda config: config.update(
+        imports=["$from scripts.loud import shout"], initialize=[f"$shout({said!r})"]))
+    with Pool(tmp_path, device="cpu", threads=1) as pool, pytest.raises((ModelFailed, ModelProcessDied)):
+        pool.run(model_file(folder, trust="code"), {"image": IMAGE}, progress=lambda _fraction: None)
 
 
 def test_no_file_of_the_machine_can_be_read_or_written(said):
