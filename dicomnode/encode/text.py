@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 
 from highdicom import sr
 from highdicom.sr.value_types import ContentItem
@@ -40,10 +39,11 @@ def negative_reports(findings: Sequence[ModelFindings], sources: Mapping[str, Se
                      ) -> tuple[EncodedObject, ...]:
     """Return the report that names what was looked for and not found, as text SR and as Comprehensive SR.
 
-    A model is named where it searches for a type of lesion of which no model found any, or where it marked nothing
-    at all. Empty where everything that any model looks for was found.
+    A model is named where it searches for a type of lesion of which no model found any, in the same region and on the
+    same side where their labels name them, or where it marked nothing at all. Empty where everything that any model
+    looks for was found.
     """
-    found = {_type(detection.label) for one in findings for detection in one.detections}
+    found = [detection.label for one in findings for detection in one.detections]
     silent = [one for one in findings if _missed(one, found) or _marked_nothing(one)]
     if not silent:
         return ()
@@ -101,12 +101,18 @@ def encode_notice(reason: NotAnalysed, sources: Sequence[Dataset], stamp: Stamp)
         return _write(role, items, [sentence("read_as_without", language)], evidence, stamp)
 
 
-def _type(label: Label) -> tuple[str, str]:
-    return label.type.scheme, label.type.value
+def _missed(one: ModelFindings, found: Sequence[Label]) -> tuple[Label, ...]:
+    return tuple(label for label in one.looked_for if not _among(label, found))
 
 
-def _missed(one: ModelFindings, found: AbstractSet[tuple[str, str]]) -> tuple[Label, ...]:
-    return tuple(label for label in one.looked_for if _type(label) not in found)
+def _among(label: Label, found: Sequence[Label]) -> bool:
+    """Whether what a label stands for was found: the same type, and neither another region nor another side."""
+    return any(_agree(label.type, other.type) and _agree(label.region, other.region)
+               and _agree(label.modifier, other.modifier) for other in found)
+
+
+def _agree(one: Code | None, other: Code | None) -> bool:
+    return one is None or other is None or (one.scheme, one.value) == (other.scheme, other.value)
 
 
 def _marked_nothing(one: ModelFindings) -> bool:
@@ -116,7 +122,7 @@ def _marked_nothing(one: ModelFindings) -> bool:
     return one.segmentation is not None or not one.looked_for
 
 
-def _absences(one: ModelFindings, found: AbstractSet[tuple[str, str]], language: str) -> list[ContentItem]:
+def _absences(one: ModelFindings, found: Sequence[Label], language: str) -> list[ContentItem]:
     """Return, per label not found, the sentence and the coded absence."""
     model, version = one.provenance.model_name, one.provenance.model_version
     items: list[ContentItem] = []
@@ -125,7 +131,7 @@ def _absences(one: ModelFindings, found: AbstractSet[tuple[str, str]], language:
                   _absent(label)]
     if not (one.detections or one.organs or items):
         labels = [label for label in (one.segmentation.labels if one.segmentation is not None else ())
-                  if _type(label) not in found]
+                  if not _among(label, found)]
         items = [_text(FINDING, sentence("nothing_found", language, model=model, version=version)),
                  *map(_absent, labels)]
     return items

@@ -28,8 +28,9 @@ def box_findings(
 ) -> ModelFindings:
     """Turn a detector's boxes into findings, largest first.
 
-    Boxes below ``[detection] score_at_least`` or their label's ``min_diameter_mm`` are left out, and of boxes of one
-    label that mark the same place all but the strongest (``boxes.strongest``); at most ``most`` remain.
+    Boxes below ``[detection] score_at_least`` or their label's ``min_diameter_mm`` are left out first, so that none of
+    them takes the place of a finding; then of boxes of one type of finding that mark the same place all but the
+    strongest (``boxes.strongest``); at most ``most`` remain.
 
     Raises
     ------
@@ -41,8 +42,8 @@ def box_findings(
         raise ModelFailed(msg)
     stack, labels = volume.stack, {label.value: label for label in model.labels}
     inside = [box for box in (_within(one, stack, model) for one in output.boxes) if box is not None]
-    chosen = [box for box in _strong(model, inside)
-              if _diameter_mm(box.box_zyx, stack) >= labels[box.label].min_diameter_mm]
+    chosen = _strong(model, [box for box in inside
+                             if _diameter_mm(box.box_zyx, stack) >= labels[box.label].min_diameter_mm])
     chosen.sort(key=lambda box: (-_diameter_mm(box.box_zyx, stack), box.box_zyx))
     empty = np.zeros(stack.shape_zyx[left_right_axis(stack)], dtype=np.int64)
     middle = middle_mm(volume, empty) if chosen else None
@@ -74,9 +75,10 @@ def _box(low: NDArray[np.float64], high: NDArray[np.float64]) -> Box:
 def _strong(model: ModelFile, boxes: Sequence[RawBox]) -> list[RawBox]:
     """Return the boxes that the model file's thresholds leave, strongest first."""
     settings = model.detection
+    types = {label.value: (label.type.scheme, label.type.value) for label in model.labels}
     kept: list[RawBox] = []
-    for label in model.labels:
-        own = [box for box in boxes if box.label == label.value and box.score >= settings.score_at_least]
+    for kind in dict.fromkeys(types.values()):
+        own = [box for box in boxes if types[box.label] == kind and box.score >= settings.score_at_least]
         places = np.array([box.box_zyx for box in own], dtype=np.float64).reshape(-1, 6)
         scores = np.array([box.score for box in own], dtype=np.float64)
         kept += [own[index] for index in strongest(places, scores, settings.nms_iou)]

@@ -186,6 +186,7 @@ def _ladder(device: torch.device, window_batch: int | None) -> Iterator[windows.
 
 def _attempt(runner: DetectionRunner, image: torch.Tensor, attempt: windows.Attempt, precision: windows.Precision,
              job: Job) -> Mapping[str, torch.Tensor]:
+    # MONAI keeps a volume's anchors for the next of its shape, on the device of this attempt: they go with it.
     compute = torch.device("cpu") if attempt.on_cpu else runner.device
     stitch = torch.device("cpu") if attempt.stitch_on_cpu else compute
     detector, table = runner.detector, runner.table
@@ -198,6 +199,7 @@ def _attempt(runner: DetectionRunner, image: torch.Tensor, attempt: windows.Atte
     counter = _Counter(windows.expected_windows(detector.inferer, tuple(padded)), job)
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        stack.callback(setattr, detector, "anchors", None)
         stack.callback(detector.network.register_forward_hook(counter).remove)
         if precision.bfloat16:
             stack.enter_context(torch.autocast(compute.type, dtype=torch.bfloat16))

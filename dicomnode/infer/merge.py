@@ -77,11 +77,13 @@ def _joined(one: Detection, other: Detection, by: Provenance) -> tuple[Detection
 
 
 def _same(first: ModelFindings, second: ModelFindings, alone: AbstractSet[str]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of indices that mark one lesion, nearest first, each index once."""
+    """Yield pairs of indices that mark one lesion, nearest first, each index and each Tracking UID once."""
+    known = {other.tracking_uid for other in second.detections}
     candidates = sorted(
         (float(np.linalg.norm(np.subtract(one.centre_lps_mm, other.centre_lps_mm))), a, b)
         for a, one in enumerate(first.detections) for b, other in enumerate(second.detections)
-        if other.tracking_uid in alone and _type(one.label) == _type(other.label) and _touch(first, one, second, other))
+        if other.tracking_uid in alone and one.tracking_uid not in known
+        and _type(one.label) == _type(other.label) and _touch(first, one, second, other))
     taken_first, taken_second = set(), set()
     for _, a, b in candidates:
         if a not in taken_first and b not in taken_second:

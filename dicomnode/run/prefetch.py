@@ -58,7 +58,7 @@ class ReadAhead:
     digests:
         Which models this worker may claim work for.
     most_bytes:
-        Larger inputs are not read ahead; 0 reads nothing ahead.
+        Larger inputs are not read ahead, a series counted once for each way to read it; 0 reads nothing ahead.
     """
 
     def __init__(self, ledger: Ledger, inputs: Inputs, digests: Callable[[datetime], frozenset[str]], *,
@@ -122,15 +122,15 @@ class ReadAhead:
         reading.job_id, began_s = job.job_id, time.monotonic()
         charset = self._inputs.charset_fallback(job.snapshot)
         tasks = self._inputs.tasks(job.job_id, job.study_uid, job.snapshot)
-        wanted = [(tuple(task.paths[role.role]), role) for task in tasks for role in task.model.inputs
-                  if role.role in task.paths]
-        if sum(path.stat().st_size for path in {path for paths, _ in wanted for path in paths}) > self._most_bytes:
+        wanted = {(tuple(task.paths[role.role]), repr(role), charset): role for task in tasks
+                  for role in task.model.inputs if role.role in task.paths}
+        if sum(path.stat().st_size for paths, *_ in wanted for path in paths) > self._most_bytes:
             return {}
         found: Found = {}
-        for paths, role in wanted:
+        for key, role in wanted.items():
             if reading.dropped.is_set():
                 return {}
-            found[paths, repr(role), charset] = load(paths, role, charset_fallback=charset)
+            found[key] = load(key[0], role, charset_fallback=charset)
         log.info("job_read_ahead", job=job.job_id, study_uid=job.study_uid, series=len(found),
                  seconds=round(time.monotonic() - began_s, 3))
         return found

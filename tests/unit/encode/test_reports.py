@@ -15,12 +15,13 @@ from dicomnode.domain.dicom import (
     Code,
 )
 from dicomnode.domain.findings import Measurement, ModelFindings, NotAnalysed
+from dicomnode.encode.codes import SIDES
 from dicomnode.encode.seg import encode_seg
 from dicomnode.encode.sr import encode_reports
 from dicomnode.encode.text import encode_notice
 from dicomnode.errors import EncodingError
 from tests.builders import ct_series, enhanced_ct
-from tests.findings import LEFT_KIDNEY, block, findings, lesion, parsed, provenance, stack_of, stamp
+from tests.findings import LEFT_KIDNEY, NODULE, block, findings, lesion, parsed, provenance, stack_of, stamp
 
 SHAPE = (6, 16, 18)
 ONE = block(SHAPE, slice(2, 4), slice(5, 8), slice(6, 9))
@@ -303,6 +304,21 @@ def test_the_negative_report_comes_only_where_no_model_found_any():
     assert "demo_chest 1.2 looked for Nodule and found none." in said
     assert "detector 1.2 looked for Nodule and found none." in said
     assert "marked nothing" not in said
+
+
+def test_what_was_found_in_one_region_or_side_hides_no_absence_in_another():
+    series = ct_series(np.zeros(SHAPE))
+    nothing = findings(stack_of(series), a_mask())
+    found = box_only(nothing, ONE, uid="2.25.77")
+    brain = replace(NODULE, name="Brain nodule", region=Code(value="12738006", scheme="SCT", meaning="Brain"))
+    left, right = (replace(NODULE, name=f"{side} nodule", modifier=SIDES[side.lower()]) for side in ("Left", "Right"))
+    for looked, seen, missed in (((brain,), NODULE, "Brain nodule"), ((left, right), left, "Right nodule")):
+        drawn = replace(found, looked_for=(), detections=tuple(replace(one, label=seen) for one in found.detections))
+        searching = replace(nothing, looked_for=looked)
+        negative = [one for one in reports_of(series, searching, drawn)[0] if one.group == "negative"]
+        said = " ".join(text for item in parsed(negative[0]).ContentSequence for text in texts(item))
+        assert f"looked for {missed} and found none." in said
+        assert said.count("found none") == 1
 
 
 def test_a_structure_around_a_finding_says_where_it_lies():

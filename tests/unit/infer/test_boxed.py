@@ -79,6 +79,23 @@ def test_of_boxes_that_overlap_the_likeliest_stays_and_no_more_than_most_remain(
     assert [one.probability for one in found(model, *pair, box(30, 80, 80, score=0.7), most=1).detections] == [0.95]
 
 
+def test_a_box_too_small_to_be_a_finding_takes_no_findings_place(model):
+    with_floor = replace(model, labels=(replace(NODULE, min_diameter_mm=4.0),))
+    tiny, whole = box(10, 100, 100, (2, 4, 4), 0.95), box(10, 100, 101, (4, 10, 10), 0.8)
+    (one,) = found(with_floor, tiny, whole).detections
+    assert (one.probability, round(one.diameter_mm, 3)) == (0.8, 8.0)
+    assert len(found(with_floor, box(10, 150, 100, (2, 4, 4), 0.99), whole, most=1).detections) == 1
+
+
+def test_one_place_under_two_labels_of_one_type_is_one_finding_and_of_two_types_two(model):
+    solid, ground_glass = replace(NODULE, name="Solid nodule"), replace(NODULE, value=2, name="Ground-glass nodule")
+    pair = box(10, 100, 100, score=0.8), box(10, 100, 101, score=0.95, label=2)
+    (one,) = found(replace(model, labels=(solid, ground_glass)), *pair).detections
+    assert one.tracking_id == "Ground-glass nodule 1"
+    cyst = replace(ground_glass, name="Cyst", type=replace(NODULE.type, value="441457006", meaning="Cyst"))
+    assert len(found(replace(model, labels=(solid, cyst)), *pair).detections) == 2
+
+
 def test_a_box_that_reaches_over_the_edge_is_cut_to_the_image_and_one_outside_is_left_out(model):
     result = found(model, box(0, 3, 245, (6, 20, 20)), box(60, 100, 100))
     (one,) = result.detections

@@ -122,6 +122,14 @@ def test_out_of_memory_runs_smaller_windows_and_says_so():
     assert len(answer.found["boxes"]) == 1
 
 
+def test_nothing_of_a_volume_is_kept_for_the_next_which_may_run_on_another_device():
+    kept = runner()
+    made, _ = job(spot((20, 20, 20), (5, 5, 5)))
+    assert len(kept.run(made).found["boxes"]) == 1
+    assert kept.detector.anchors is None
+    assert len(kept.run(made).found["boxes"]) == 1
+
+
 def test_memory_that_never_suffices_is_said_as_such():
     made, _ = job(spot((20, 20, 20), (5, 5, 5)))
     with pytest.raises(GpuOutOfMemory, match="after 1 smaller attempts"):

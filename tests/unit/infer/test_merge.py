@@ -126,6 +126,18 @@ def test_three_models_that_found_one_lesion_give_one_finding():
     assert {one.tracking_uid for each in trio for one in each.detections} == {"2.25.101"}
 
 
+def test_two_findings_of_one_model_are_never_one_by_way_of_two_others():
+    near, far = ((10, 50, 60), 3.5), ((10, 50, 65), 3.5)
+    second = boxed(((10, 50, 62.6), 3.5), model="second")
+    second = replace(second, detections=tuple(replace(one, tracking_uid="2.25.301") for one in second.detections))
+    third = boxed(near, far, model="third")
+    third = replace(third, detections=tuple(replace(one, tracking_uid=f"2.25.40{one.number}")
+                                            for one in third.detections))
+    trio = together(boxed(near, model="first"), second, third)
+    assert len({one.tracking_uid for one in trio[2].detections}) == 2
+    assert len(listed(trio)) == 2
+
+
 def test_one_model_alone_is_left_as_it_is():
     only = drawn(blob(10, 50, 60))
     assert together(only) == (only,)

@@ -46,7 +46,8 @@ def reader(ledger, spool, most_bytes=1 << 30) -> ReadAhead:
     return ReadAhead(ledger, Inputs(ledger, spool, {}), lambda _now: DIGESTS, most_bytes=most_bytes)
 
 
-def a_study(ledger, spool, tmp_path, name: str, *, broken: bool = False, **job: object) -> tuple[int, list]:
+def a_study(ledger, spool, tmp_path, name: str, *, broken: bool = False, models: tuple[ModelFile, ...] = (MODEL,),
+            **job: object) -> tuple[int, list]:
     """Store a small study and make its job; return the job and its files in the job's order."""
     rng = np.random.default_rng(len(name))
     images = ct_series(rng.integers(0, 100, (4, 8, 8)).astype(np.int16), seed=name)
@@ -62,8 +63,10 @@ def a_study(ledger, spool, tmp_path, name: str, *, broken: bool = False, **job: 
         target.write_bytes(content[: len(content) // 2] if broken else content)
         paths.append(target)
     index(ledger, *records)
-    toml = ModelSnapshot(name="model0", digest=DIGEST, file_digest="f" * 64, toml=model_toml(MODEL))
-    snapshot = replace(a_snapshot(uids=[one.sop_instance_uid for one in records]), models=(toml,))
+    texts = tuple(ModelSnapshot(name=model.name, digest=DIGEST, file_digest="f" * 64, toml=model_toml(model))
+                  for model in models)
+    snapshot = replace(a_snapshot(uids=[one.sop_instance_uid for one in records], models=[DIGEST] * len(models)),
+                       models=texts)
     return a_job(ledger, study=records[0].study_uid, snapshot=snapshot, **job), paths
 
 
@@ -177,6 +180,17 @@ def test_a_study_larger_than_the_limit_is_left_for_its_claim(sqlite_ledger, spoo
     nothing.look(after(1), attempt=1)
     assert nothing._next is None
     nothing.close()
+
+
+def test_a_series_counts_once_for_each_way_to_read_it(sqlite_ledger, spool, tmp_path):
+    other = replace(MODEL, name="model1", inputs=(InputRole(role="ct", orientation="axial"),))
+    _, paths = a_study(sqlite_ledger, spool, tmp_path, "study", models=(MODEL, other))
+    total = sum(path.stat().st_size for path in paths)
+    for most, held in ((2 * total, 2), (2 * total - 1, 0)):
+        ahead = reader(sqlite_ledger, spool, most_bytes=most)
+        ahead.look(after(1), attempt=1)
+        assert len(settled(ahead)) == held
+        ahead.close()
 
 
 def test_where_nothing_waits_it_is_looked_again_later(ahead, sqlite_ledger, spool, tmp_path):
