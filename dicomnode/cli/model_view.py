@@ -113,7 +113,8 @@ def _thresholds(model: ModelFile) -> Iterator[str]:
 def _bounds(model: ModelFile) -> Iterator[str]:
     for keyword, allowed in model.limits.when.items():
         yield f"only {keyword} {' or '.join(allowed)}"
-    yield f"only patients of {model.limits.age_years} years"
+    if str(model.limits.age_years) != "any":
+        yield f"only patients of {model.limits.age_years} years"
     runtime = model.runtime
     fast = [name for name in ("fast_resample", "clamp_roi", "crop_to_body") if getattr(runtime, name)]
     yield (f"runs on {runtime.backend} in {runtime.precision}, at most {runtime.time_limit_s:g} s and "

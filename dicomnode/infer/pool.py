@@ -263,7 +263,8 @@ def sandbox_report() -> dict[str, str]:
 
 
 def _key(model: ModelFile) -> str:
-    said = json.dumps([dict(model.runtime.overrides), described(model)], sort_keys=True, default=str)
+    loaded_with = [dict(model.runtime.overrides), described(model), model.runtime.memory_limit_mb]
+    said = json.dumps(loaded_with, sort_keys=True, default=str)
     return f"{model.bundle}|{model.digest}|{said}"
 
 

@@ -51,6 +51,14 @@ def test_overrides_that_no_message_holds_are_refused_with_a_sentence(models):
         own.prepare(model_file(models / "small", runtime=Runtime(overrides={"note": "x" * 200_000})))
 
 
+def test_a_child_that_was_held_to_less_memory_is_not_used_where_more_is_allowed(models):
+    with Pool(models, device="cpu", threads=1) as own:
+        little, much = (model_file(models / "small", runtime=Runtime(memory_limit_mb=limit)) for limit in (2000, 3000))
+        assert own.prepare(little) > 0
+        assert own.prepare(much) > 0
+        assert own.prepare(much) == 0
+
+
 def child_pids() -> set[int]:
     tasks = Path("/proc/self/task")
     return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}

@@ -196,6 +196,7 @@ def test_show_marks_what_was_guessed_and_quotes_the_makers(bundle, node, node_to
     assert "NOT CONFIRMED" in said
     assert "label 1 Spleen: (78961009, SCT, 'Spleen') (guessed)" in said
     assert "Finds the spleen." in said
+    assert "only patients" not in said, "no age is excluded"
 
 
 def test_the_command_says_what_was_added_and_what_is_left_to_do(bundle, node_toml):
