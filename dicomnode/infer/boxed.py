@@ -99,8 +99,8 @@ def _detection(box: RawBox, label: Label, number: int, stack: SliceStack, middle
     return Detection(
         label=label, number=number, centre_lps_mm=(x, y, z), key_slice=_clipped(centre[0], len(stack.planes)),
         box_yx=_outline(box.box_zyx, stack), diameter_mm=_diameter_mm(box.box_zyx, stack), volume_ml=None,
-        probability=box.score, tracking_uid=tracking_uid(name), tracking_id=name, side=side(x, middle),
-        box_zyx=box.box_zyx)
+        probability=box.score, tracking_uid=tracking_uid(name), tracking_id=name, box_zyx=box.box_zyx,
+        side=side(x, middle, label.modifier))
 
 
 def _outline(box: Box, stack: SliceStack) -> tuple[int, int, int, int]:

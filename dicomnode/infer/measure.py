@@ -162,7 +162,7 @@ def _detection(lesion: _Lesion, number: int, stack: SliceStack, middle_mm: float
         key_slice=int(lesion.box[0].start) + key,
         box_yx=(int(row + rows[0]), int(column + columns[0]), int(row + rows[-1]), int(column + columns[-1])),
         diameter_mm=diameter, volume_ml=lesion.volume_ml, tracking_uid=tracking_uid(name), tracking_id=name,
-        side=side(float(centre[0]), middle_mm),
+        side=side(float(centre[0]), middle_mm, lesion.label.modifier),
         box_zyx=(*(part.start - 0.5 for part in lesion.box), *(part.stop - 0.5 for part in lesion.box)))
 
 

@@ -19,14 +19,12 @@ from dicomnode.domain.findings import Detection, ModelFindings, Provenance, Segm
 from dicomnode.domain.model import Label
 from dicomnode.domain.volume import Volume
 from dicomnode.infer.boxes import overlaps
-from dicomnode.infer.midline import left_right_axis, middle_mm, side
+from dicomnode.infer.midline import SIDES, left_right_axis, middle_mm, side, undisputed
 
 SAME_IOU: Final = 0.1
 """Boxes that overlap by more than this (intersection over union) mark the same lesion."""
 AROUND_FRACTION: Final = 0.1
 """A structure that fills less than this of a finding's surroundings does not say where it lies."""
-SIDES: Final = {"7771000": "left", "24028007": "right"}
-"""Laterality modifiers of structures (SNOMED CT, CID 244)."""
 
 
 def merged(findings: Sequence[ModelFindings], volumes: Mapping[str, Volume]) -> tuple[ModelFindings, ...]:
@@ -142,7 +140,8 @@ def _placed(one: ModelFindings, findings: Sequence[ModelFindings], volumes: Mapp
     if one.segmentation is None:
         volume = volumes[one.stack.series_uid]
         middle = middle_mm(volume, np.sum([_profile(mask) for mask in drawn], axis=0))
-        detections = [replace(found, side=side(found.centre_lps_mm[0], middle)) for found in detections]
+        detections = [replace(found, side=side(found.centre_lps_mm[0], middle, found.label.modifier))
+                      for found in detections]
     return replace(one, detections=tuple(_sited(found, _around(found, drawn)) for found in detections))
 
 
@@ -164,7 +163,7 @@ def _sited(found: Detection, around: Label | None) -> Detection:
     if around is None:
         return found
     told = SIDES.get(around.modifier.value, found.side) if around.modifier else found.side
-    return replace(found, site=around.type, side=told)
+    return replace(found, site=around.type, side=undisputed(told, found.label.modifier))
 
 
 def _around(found: Detection, drawn: Sequence[Segmentation]) -> Label | None:

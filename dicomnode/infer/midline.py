@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dicomnode.domain.dicom import Code
 from dicomnode.domain.volume import SliceStack, Volume
 
 MIDLINE_MM: Final = 12.0
@@ -31,6 +32,8 @@ STRAY_FRACTION: Final = 0.03
 """At either end, this share of the structures may be strays that a network marked outside the patient."""
 COARSE_MM: Final = 4.0
 """The outline is looked for on about every fourth millimetre."""
+SIDES: Final = {"7771000": "left", "24028007": "right"}
+"""Laterality modifiers of labels (SNOMED CT, CID 244)."""
 SHEET: Final = np.ones((1, 3, 3), dtype=bool)
 """What is thinner in a slice than three coarse pixels is a couch or a blanket, and no body."""
 
@@ -68,11 +71,23 @@ def left_right_axis(stack: SliceStack) -> int:
     return int(np.abs(affine[0, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax())
 
 
-def side(x_lps_mm: float, middle_mm: float | None) -> str:
-    """Return the patient's side, '' where it is in doubt: LPS x grows toward the left."""
+def side(x_lps_mm: float, middle_mm: float | None, modifier: Code | None = None) -> str:
+    """Return the patient's side, '' where it is in doubt: LPS x grows toward the left.
+
+    Parameters
+    ----------
+    modifier:
+        Of the finding's label: where it names the other side, the side is in doubt.
+    """
     if middle_mm is None or abs(x_lps_mm - middle_mm) < MIDLINE_MM:
         return ""
-    return "left" if x_lps_mm > middle_mm else "right"
+    return undisputed("left" if x_lps_mm > middle_mm else "right", modifier)
+
+
+def undisputed(told: str, modifier: Code | None) -> str:
+    """Return a side, '' where the modifier of the finding's label names the other one."""
+    named = SIDES.get(modifier.value, told) if modifier else told
+    return told if named == told else ""
 
 
 def _x_mm(stack: SliceStack, axis: int, index: float) -> float:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dicomnode.domain.dicom import Code
 from dicomnode.domain.settings import DetectionSettings
 from dicomnode.errors import ModelFailed
 from dicomnode.infer.measure import model_findings
@@ -48,6 +49,14 @@ def test_a_box_says_where_the_finding_lies_how_long_it_is_and_how_likely(model):
     assert (one.probability, one.volume_ml, one.key_slice) == (0.9, None, 12)
     assert one.tracking_id == "Nodule 1"
     assert one.side == "right"
+
+
+def test_a_label_that_names_a_side_is_never_reported_on_the_other(model):
+    left, right = (Code(value=value, scheme="SCT", meaning=name)
+                   for value, name in (("7771000", "Left"), ("24028007", "Right")))
+    for modifier, said in ((left, ""), (right, "right")):
+        sided = replace(model, labels=(replace(NODULE, modifier=modifier),))
+        assert [one.side for one in found(sided, box(12.0, 100.0, 60.0)).detections] == [said]
 
 
 def test_a_box_round_one_voxel_outlines_that_voxel(model):
