@@ -20,7 +20,7 @@ class BundleCopy:
     Parameters
     ----------
     memory:
-        Path inside the bundle → file descriptor of a sealed memory file; the caller closes it.
+        Path inside the bundle → file descriptor of a memory file; the caller closes it.
     """
 
     digest: str
