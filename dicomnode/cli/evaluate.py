@@ -25,7 +25,7 @@ SHOWN = ("model", "label", "group", "metric", "value", "low", "high", "cases")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path),
               help="Folder for evaluation.json and index.html; default MODEL-evaluation.")
 @click.option("--compare", metavar="MODEL", help="Another model, scored on the same cases.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the confidence intervals.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the confidence intervals.")
 @click.option("--cases", "most", type=click.IntRange(min=1), help="Only so many cases, the first by name.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Of the model; 0 is as many as there are.")

@@ -236,3 +236,8 @@ def test_two_models_of_one_name_are_refused_before_anything_runs(data, models, t
     assert isinstance(refused, ConfigError)
     assert "both models are called right" in str(refused)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_seed_that_no_interval_can_be_drawn_from_is_refused_before_the_model_runs(data, models):
+    done = CliRunner().invoke(cli, ["evaluate", str(models[0]), "--data", str(data), "--seed", "-1"])
+    assert (done.exit_code, "-1 is not in the range x>=0" in done.output) == (2, True)
