@@ -25,6 +25,8 @@ SEED: Final = 20260101
 SCANNER: Final = "SCANNER"
 START_S: Final = 60.0
 RESULT_S: Final = 900.0
+MARK: Final = ".dicomnode-tour"
+"""A file in the folder of a tour: only what lies beside it is a tour's own, and may be removed by the next."""
 
 
 def run(*, out: Path, study: Path | None, pacs: str | None) -> int:
@@ -34,6 +36,9 @@ def run(*, out: Path, study: Path | None, pacs: str | None) -> int:
     extra = _destination(pacs) if pacs else None
     if pacs and extra is None:
         console.print(f"[red]PACS={pacs}[/red]: write HOST:PORT:AET, for example 10.0.0.5:104:ARCHIVE")
+        return EXIT_USAGE
+    if not _take(out):
+        console.print(f"[red]{out} holds files that no tour made.[/red] Give an empty or a new one (--out, or OUT=).")
         return EXIT_USAGE
     began_s = time.monotonic()
     images = _images(out, study, console)
@@ -48,6 +53,15 @@ def run(*, out: Path, study: Path | None, pacs: str | None) -> int:
     results = read_results(out / "pacs")
     _conclude(console, results, images, out, seconds=time.monotonic() - began_s)
     return EXIT_OK
+
+
+def _take(out: Path) -> bool:
+    """Mark a folder as the tour's; False where it holds what somebody else put there."""
+    if not (out / MARK).exists() and out.exists() and any(out.iterdir()):
+        return False
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
+    return True
 
 
 def _images(out: Path, study: Path | None, console: Console) -> list[Path]:
