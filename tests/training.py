@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from dicomnode.domain.dicom import Code
-from dicomnode.train.dataset import Dataset, DatasetLabel, DatasetWriter, read_dataset
-from dicomnode.train.recipe import Recipe, recipe_of
+from dicomnode.train.dataset.reader import Dataset, DatasetLabel, DatasetWriter, read_dataset
+from dicomnode.train.fit.recipe import Recipe, recipe_of
 
 BALL = DatasetLabel(
     value=1, name="Ball", colour_rgb=(240, 90, 70),
@@ -73,7 +73,7 @@ def small_config(**changes: Any) -> dict[str, Any]:
         "preprocessing": PREPROCESSING, "network_def": NETWORK, "postprocessing": POSTPROCESSING,
         "augmentation": [{"_target_": "RandFlipd", "keys": ["image", "label"], "prob": 0.5, "spatial_axis": 0},
                          {"_target_": "RandGaussianNoised", "keys": "image", "std": 0.03, "prob": 0.5}],
-        "loss": {"_target_": "dicomnode.train.losses.DiceAndCrossEntropy", "class_weights": "@class_weights"},
+        "loss": {"_target_": "dicomnode.train.fit.losses.DiceAndCrossEntropy", "class_weights": "@class_weights"},
         "optimizer": {"_target_": "torch.optim.AdamW", "params": "@parameters"},
         "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "overlap": 0.1},
     }

@@ -13,7 +13,7 @@ from dicomnode.cli.table import as_json, print_rows
 from dicomnode.errors import UnusableDataset
 
 if TYPE_CHECKING:
-    from dicomnode.train.dataset import Dataset
+    from dicomnode.train.dataset.reader import Dataset
 
 SHARES = 3
 COLUMNS = ("value", "name", "type", "lesion", "training", "validation", "test")
@@ -63,12 +63,12 @@ def build(context: Context, *, source: Path, out: Path, name: str | None, task: 
 
     from dicomnode import logs
     from dicomnode.config import load_model
-    from dicomnode.train.dataset import read_dataset
-    from dicomnode.train.dataset_report import write_report
-    from dicomnode.train.gather import Wishes, gather
-    from dicomnode.train.gather_channels import Channel
-    from dicomnode.train.gather_labels import LabelRule
-    from dicomnode.train.pseudonyms import key_of
+    from dicomnode.train.dataset.gather import Wishes, gather
+    from dicomnode.train.dataset.gather_channels import Channel
+    from dicomnode.train.dataset.gather_labels import LabelRule
+    from dicomnode.train.dataset.pseudonyms import key_of
+    from dicomnode.train.dataset.reader import read_dataset
+    from dicomnode.train.dataset.report import write_report
 
     logs.configure(level="WARNING", human=True, stream=sys.stderr)
     if splits_of and not keep_key:
@@ -102,8 +102,8 @@ def build(context: Context, *, source: Path, out: Path, name: str | None, task: 
 @as_json
 def show(*, folder: Path, no_verify: bool, report: bool, json_wanted: bool) -> None:
     """Check the data set in DIR and say what it holds."""
-    from dicomnode.train.dataset import read_dataset
-    from dicomnode.train.dataset_report import write_report
+    from dicomnode.train.dataset.reader import read_dataset
+    from dicomnode.train.dataset.report import write_report
 
     found = read_dataset(folder, verify=not no_verify)
     if report:

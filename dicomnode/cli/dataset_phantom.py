@@ -27,7 +27,7 @@ def phantom(*, kind: str, cases: int, validation: int | None, test: int | None, 
     KIND is chest (CT; lungs and nodules as label maps), nodules (CT; boxes) or brain (MR; T1, T1c, T2, FLAIR).
     The three splits draw from seeds that never meet.
     """
-    from dicomnode.train.phantom_sets import write_phantoms
+    from dicomnode.train.dataset.phantom_sets import write_phantoms
 
     with click.progressbar(length=1, label=f"{kind} phantoms") as bar:
         def tell(done: int, total: int) -> None:

@@ -11,8 +11,8 @@ from dicomnode.cli.context import Context
 from dicomnode.cli.table import as_json, print_rows
 
 if TYPE_CHECKING:
-    from dicomnode.train.case_scores import CaseScores
-    from dicomnode.train.evaluation import Evaluation
+    from dicomnode.train.evaluate.document import Evaluation
+    from dicomnode.train.score.case_scores import CaseScores
 
 SHOWN = ("model", "label", "group", "metric", "value", "low", "high", "cases")
 
@@ -37,7 +37,7 @@ def evaluate(context: Context, *, model: str, data: Path, split: str, out: Path 
 
     MODEL is the name of a model, a model file, or a bundle with its model file beside it.
     """
-    from dicomnode.train.evaluation_run import run_evaluation
+    from dicomnode.train.evaluate.run import run_evaluation
 
     folder, evaluation = run_evaluation(
         [model, *([compare] if compare else [])], lambda: context.config, data, split=split, out=out, seed=seed,
@@ -58,7 +58,7 @@ def _say(name: str, done: int, total: int, row: CaseScores) -> None:
 
 
 def _print(evaluation: Evaluation, *, json_wanted: bool) -> None:
-    from dicomnode.train.evaluation import difference_rows, score_rows
+    from dicomnode.train.evaluate.document import difference_rows, score_rows
 
     rows = score_rows(evaluation)
     if json_wanted:

@@ -32,10 +32,10 @@ def validate(context: Context, *, name: str, data: Path, split: str, most: int |
     MODEL is the name of a model, a model file, or a bundle with its model file beside it.
     """
     from dicomnode.infer.pool import Pool
-    from dicomnode.train.case_image import read_case
-    from dicomnode.train.dataset import read_dataset
-    from dicomnode.train.evaluated_model import model_of
-    from dicomnode.train.fast_paths import WARM, validate_fast_paths, with_validated
+    from dicomnode.train.dataset.reader import read_dataset
+    from dicomnode.train.evaluate.model import model_of
+    from dicomnode.train.publish.fast_paths import WARM, validate_fast_paths, with_validated
+    from dicomnode.train.score.case_image import read_case
 
     model, folder = model_of(name, lambda: context.config)
     dataset = read_dataset(data)

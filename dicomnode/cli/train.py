@@ -29,15 +29,15 @@ def train(
     RECIPE is the name of a shipped recipe or the path of a YAML file. On several GPUs:
     torchrun --nproc-per-node N -m dicomnode train ...
     """
-    from dicomnode.train.recipe import read_recipe
+    from dicomnode.train.fit.recipe import read_recipe
 
     if list_wanted:
         _list_recipes()
         return
     if recipe is None or data is None or out is None:
         raise click.UsageError("RECIPE, --data and --out are needed (or --list)")
-    from dicomnode.train.order import Order
-    from dicomnode.train.training import train
+    from dicomnode.train.fit.order import Order
+    from dicomnode.train.fit.training import train
 
     order = Order(data=data, out=out, model_file=model_file or out.with_name(f"{out.name}.toml"), resume=resume,
                   replace=replace, device=device, threads=threads, workers=workers)
@@ -50,7 +50,7 @@ def train(
 
 
 def _list_recipes() -> None:
-    from dicomnode.train.recipe import read_recipe, shipped_recipes
+    from dicomnode.train.fit.recipe import read_recipe, shipped_recipes
 
     for name in shipped_recipes():
         settings = read_recipe(name).settings

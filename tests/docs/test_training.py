@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dicomnode.train.recipe import COMPONENTS, shipped_recipes
-from dicomnode.train.settings import Schedule, Settings, StageSettings
+from dicomnode.train.fit.recipe import COMPONENTS, shipped_recipes
+from dicomnode.train.fit.settings import Schedule, Settings, StageSettings
 
 DOCS = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 WORDS = set(re.findall(r"`(\w+)[`:]", DOCS))

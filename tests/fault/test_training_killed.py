@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dicomnode.train.order import Order
-from dicomnode.train.recipe import read_recipe
-from dicomnode.train.training import train
+from dicomnode.train.fit.order import Order
+from dicomnode.train.fit.recipe import read_recipe
+from dicomnode.train.fit.training import train
 from tests.training import small_config, small_dataset
 
 COMMAND = (sys.executable, "-W", "ignore", "-m", "dicomnode", "train")

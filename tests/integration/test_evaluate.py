@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from dicomnode.cli import cli
 from dicomnode.errors import ConfigError, DicomNodeError, ModelChanged, ModelMissing, UnusableDataset
-from dicomnode.train.dataset import DatasetLabel, DatasetWriter
+from dicomnode.train.dataset.reader import DatasetLabel, DatasetWriter
 from tests.threshold_bundles import ABNORMAL, LUNG, NODULE, ORGAN, threshold_model
 
 LABELS = [DatasetLabel(value=1, name="lungs", category=ORGAN, type=LUNG),

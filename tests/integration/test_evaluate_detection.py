@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from dicomnode.cli import cli
-from dicomnode.train.dataset import DatasetLabel, DatasetWriter
-from dicomnode.train.label_match import NO_PARTNER
+from dicomnode.train.dataset.reader import DatasetLabel, DatasetWriter
+from dicomnode.train.score.label_match import NO_PARTNER
 from tests.detection_bundles import bright_spots, detection_model
 from tests.model_files import write_model_file
 from tests.threshold_bundles import ABNORMAL, NODULE, threshold_model

@@ -12,9 +12,9 @@ import pytest
 import torch
 import yaml
 
-from dicomnode.train.order import Order
-from dicomnode.train.recipe import read_recipe
-from dicomnode.train.training import train
+from dicomnode.train.fit.order import Order
+from dicomnode.train.fit.recipe import read_recipe
+from dicomnode.train.fit.training import train
 from tests.training import NETWORK, small_config, small_dataset
 
 LINEAR_IN_THE_BATCH = {

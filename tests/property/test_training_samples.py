@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dicomnode.train.crops import choose_start, cut_patch
-from dicomnode.train.dataset import Case
-from dicomnode.train.prepare import boxes_on_grid
-from dicomnode.train.rates import share_of_peak
-from dicomnode.train.settings import Schedule
-from dicomnode.train.tasks import PackedImage, Prepared
+from dicomnode.train.dataset.reader import Case
+from dicomnode.train.fit.crops import choose_start, cut_patch
+from dicomnode.train.fit.prepare import boxes_on_grid
+from dicomnode.train.fit.rates import share_of_peak
+from dicomnode.train.fit.settings import Schedule
+from dicomnode.train.fit.tasks import PackedImage, Prepared
 
 lengths = st.floats(0.3, 6.0)
 places = st.floats(-200.0, 200.0)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dicomnode.cli import cli
 from dicomnode.errors import EXIT_BAD_DATA, UnusableDataset
-from dicomnode.train.dataset import read_dataset
+from dicomnode.train.dataset.reader import read_dataset
 from tests.builders import ct_series, write_series
 from tests.findings import stack_of
 

@@ -11,7 +11,7 @@ import pytest
 
 from dicomnode.phantom.chest import chest_ct
 from dicomnode.shipped import shipped
-from dicomnode.train.score import BundleRunner
+from dicomnode.train.demo_chest.held_out import BundleRunner
 
 BUNDLE = shipped("models") / "phantom_chest_ct_segmentation"
 

@@ -12,12 +12,12 @@ from dicomnode.domain.model import ClassLabel, InputRole, Label, ModelFile, Rang
 from dicomnode.errors import UnusableDataset
 from dicomnode.infer.measure import model_findings
 from dicomnode.infer.pool import RawBox, RawOutput
-from dicomnode.train.case_image import read_case
-from dicomnode.train.case_scores import score_case
-from dicomnode.train.dataset import DatasetLabel, DatasetWriter
-from dicomnode.train.evaluate import fit_to_score
-from dicomnode.train.label_match import NO_PARTNER, matched
-from dicomnode.train.lesions import component_hits, diameters_mm, upright
+from dicomnode.train.dataset.reader import DatasetLabel, DatasetWriter
+from dicomnode.train.evaluate.runner import fit_to_score
+from dicomnode.train.score.case_image import read_case
+from dicomnode.train.score.case_scores import score_case
+from dicomnode.train.score.label_match import NO_PARTNER, matched
+from dicomnode.train.score.lesions import component_hits, diameters_mm, upright
 
 ORGAN = Code(value="91723000", scheme="SCT", meaning="Anatomical Structure")
 LUNG = Code(value="39607008", scheme="SCT", meaning="Lung")

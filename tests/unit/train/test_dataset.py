@@ -12,8 +12,8 @@ from monai.data import load_decathlon_datalist
 
 from dicomnode.domain.dicom import Code
 from dicomnode.errors import UnusableDataset
-from dicomnode.train.dataset import DatasetLabel, DatasetWriter, read_dataset
-from dicomnode.train.split import patients_to_splits
+from dicomnode.train.dataset.reader import DatasetLabel, DatasetWriter, read_dataset
+from dicomnode.train.dataset.split import patients_to_splits
 from tests.builders import affine_lps
 
 LUNG = DatasetLabel(value=1, name="Lung", type=Code(value="39607008", scheme="SCT", meaning="Lung"),

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from dicomnode.train.dataset import DatasetLabel, DatasetWriter
-from dicomnode.train.dataset_pictures import drawn, seen, slices_of
-from dicomnode.train.dataset_report import write_report
+from dicomnode.train.dataset.pictures import drawn, seen, slices_of
+from dicomnode.train.dataset.reader import DatasetLabel, DatasetWriter
+from dicomnode.train.dataset.report import write_report
 from tests.builders import affine_lps
 
 SHAPE = (8, 20, 24)

@@ -15,11 +15,11 @@ from monai.transforms.spatial.dictionary import Spacingd
 from dicomnode.infer.digest import bundle_digest
 from dicomnode.phantom.chest import chest_ct
 from dicomnode.shipped import shipped
-from dicomnode.train import demo_chest
-from dicomnode.train.fit import Cycle, Stage, fit, set_nodule_prior
-from dicomnode.train.phantoms import Case, Patches, case_of, scaled, training_case
-from dicomnode.train.publish import SCORES_BEGIN, SCORES_END, pin, save_weights, write_scores
-from dicomnode.train.score import BundleRunner, Scores, overlap
+from dicomnode.train.dataset.phantoms import Case, Patches, case_of, scaled, training_case
+from dicomnode.train.demo_chest import script as demo_chest
+from dicomnode.train.demo_chest.cycles import Cycle, Stage, fit, set_nodule_prior
+from dicomnode.train.demo_chest.held_out import BundleRunner, Scores, overlap
+from dicomnode.train.publish.weights import SCORES_BEGIN, SCORES_END, pin, save_weights, write_scores
 
 BUNDLE = shipped("models") / "phantom_chest_ct_segmentation"
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from dicomnode.errors import ConfigError
-from dicomnode.train.dataset import Dataset, DatasetLabel, DatasetWriter
-from dicomnode.train.detection import DetectionTask
-from dicomnode.train.recipe import Recipe, read_recipe
-from dicomnode.train.tasks import Batch, Stage
+from dicomnode.train.dataset.reader import Dataset, DatasetLabel, DatasetWriter
+from dicomnode.train.fit.detection import DetectionTask
+from dicomnode.train.fit.recipe import Recipe, read_recipe
+from dicomnode.train.fit.tasks import Batch, Stage
 
 SIZE = 32
 SMALL = (

@@ -10,13 +10,13 @@ import pytest
 
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import ClassLabel, InputRole, ModelFile
-from dicomnode.train.case_scores import CaseScores, LabelScores
-from dicomnode.train.cases import Case, Dataset, DatasetLabel
-from dicomnode.train.evaluate import ModelScores
-from dicomnode.train.evaluation import evaluation_of, to_json
-from dicomnode.train.evaluation_page import page
-from dicomnode.train.gallery import Gallery
-from dicomnode.train.label_match import matched
+from dicomnode.train.dataset.cases import Case, Dataset, DatasetLabel
+from dicomnode.train.evaluate.document import evaluation_of, to_json
+from dicomnode.train.evaluate.gallery import Gallery
+from dicomnode.train.evaluate.page import page
+from dicomnode.train.evaluate.runner import ModelScores
+from dicomnode.train.score.case_scores import CaseScores, LabelScores
+from dicomnode.train.score.label_match import matched
 
 CODE = Code(value="125605004", scheme="SCT", meaning="Fracture")
 NAMES = ("Normal", "Fracture", "Mass")

@@ -12,9 +12,9 @@ from dicomnode.config import model_from_text
 from dicomnode.domain.model import Runtime, Validated
 from dicomnode.errors import UnusableDataset
 from dicomnode.infer.pool import Pool
-from dicomnode.train.case_image import CaseImage
-from dicomnode.train.cases import Case
-from dicomnode.train.fast_paths import used, validate_fast_paths, with_validated
+from dicomnode.train.dataset.cases import Case
+from dicomnode.train.publish.fast_paths import used, validate_fast_paths, with_validated
+from dicomnode.train.score.case_image import CaseImage
 from tests.builders import affine_lps
 from tests.bundles import blobs, model_file, spleen_form, volume
 

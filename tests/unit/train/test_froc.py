@@ -4,7 +4,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from dicomnode.train.froc import FALSE_MARKS_PER_SCAN, ScanHits, SortedHits, froc, scan_hits
+from dicomnode.train.score.froc import FALSE_MARKS_PER_SCAN, ScanHits, SortedHits, froc, scan_hits
 from tests.shared import shared_data
 
 PUBLISHED = (0.692, 0.769, 0.824, 0.865, 0.893, 0.917, 0.933)

@@ -18,11 +18,11 @@ from dicomnode.domain.model import InputRole, ModelFile
 from dicomnode.encode.seg import encode_seg
 from dicomnode.encode.sr import encode_reports
 from dicomnode.errors import UnusableDataset
-from dicomnode.train.dataset import read_dataset
-from dicomnode.train.gather import Gathered, Wishes, gather
-from dicomnode.train.gather_channels import Channel
-from dicomnode.train.gather_labels import LabelRule
-from dicomnode.train.pseudonyms import Pseudonyms
+from dicomnode.train.dataset.gather import Gathered, Wishes, gather
+from dicomnode.train.dataset.gather_channels import Channel
+from dicomnode.train.dataset.gather_labels import LabelRule
+from dicomnode.train.dataset.pseudonyms import Pseudonyms
+from dicomnode.train.dataset.reader import read_dataset
 from tests.builders import affine_lps, ct_series, dataset, enhanced_ct, mr_series, uid_of, write_file, write_series
 from tests.findings import HEART, LEFT_KIDNEY, LUNG, NODULE, block, findings, stack_of, stamp
 from tests.shared import shared_data

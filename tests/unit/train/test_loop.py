@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from dicomnode.errors import TrainingDiverged, UnusableCheckpoint
-from dicomnode.train.amp import Precision
-from dicomnode.train.checkpoint import Progress, load_tensors
-from dicomnode.train.dataset import Dataset
-from dicomnode.train.loop import Loop
-from dicomnode.train.recipe import Recipe
-from dicomnode.train.segmentation import SegmentationTask, set_rare_class_prior
-from dicomnode.train.world import World
+from dicomnode.train.dataset.reader import Dataset
+from dicomnode.train.fit.amp import Precision
+from dicomnode.train.fit.checkpoint import Progress, load_tensors
+from dicomnode.train.fit.loop import Loop
+from dicomnode.train.fit.recipe import Recipe
+from dicomnode.train.fit.segmentation import SegmentationTask, set_rare_class_prior
+from dicomnode.train.fit.world import World
 from tests.training import same_weights, small_dataset, small_recipe
 
 CPU = torch.device("cpu")

@@ -11,8 +11,15 @@ import pytest
 
 from dicomnode.errors import UnusableDataset
 from dicomnode.phantom.chest import chest_ct
-from dicomnode.train.dataset import read_dataset
-from dicomnode.train.phantom_sets import KINDS, MOST_CASES, SEEDS_PER_SET, SPLIT_OFFSETS, boxes_of, write_phantoms
+from dicomnode.train.dataset.phantom_sets import (
+    KINDS,
+    MOST_CASES,
+    SEEDS_PER_SET,
+    SPLIT_OFFSETS,
+    boxes_of,
+    write_phantoms,
+)
+from dicomnode.train.dataset.reader import read_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from dicomnode.errors import ConfigError
-from dicomnode.train.rates import cycles_of
-from dicomnode.train.recipe import read_recipe, recipe_of, shipped_recipes
-from dicomnode.train.settings import Schedule
+from dicomnode.train.fit.rates import cycles_of
+from dicomnode.train.fit.recipe import read_recipe, recipe_of, shipped_recipes
+from dicomnode.train.fit.settings import Schedule
 from tests.training import small_config, small_recipe
 
 

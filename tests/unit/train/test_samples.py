@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from dicomnode.errors import UnusableDataset
-from dicomnode.train.contact_sheet import contact_sheet
-from dicomnode.train.crops import boxes_in_patch, choose_start, cut_patch
-from dicomnode.train.dataset import Dataset
-from dicomnode.train.loader import Timetable, batches
-from dicomnode.train.prepare import boxes_on_grid, label_on_grid
-from dicomnode.train.segmentation import SegmentationTask
-from dicomnode.train.tasks import PackedImage, Prepared
+from dicomnode.train.dataset.reader import Dataset
+from dicomnode.train.fit.contact_sheet import contact_sheet
+from dicomnode.train.fit.crops import boxes_in_patch, choose_start, cut_patch
+from dicomnode.train.fit.loader import Timetable, batches
+from dicomnode.train.fit.prepare import boxes_on_grid, label_on_grid
+from dicomnode.train.fit.segmentation import SegmentationTask
+from dicomnode.train.fit.tasks import PackedImage, Prepared
 from tests.training import PREPROCESSING, small_dataset, small_recipe
 
 CPU = torch.device("cpu")

@@ -16,10 +16,10 @@ from monai.metrics import (
 )
 from scipy import ndimage
 
-from dicomnode.train.bootstrap import bootstrap, draws
-from dicomnode.train.overlap import counts, dice, iou, surface_distance
-from dicomnode.train.precision import IOUS, Ranked, ScanBoxes, box_iou, mean_average_precision
-from dicomnode.train.ranking import roc_auc, roc_points
+from dicomnode.train.score.bootstrap import bootstrap, draws
+from dicomnode.train.score.overlap import counts, dice, iou, surface_distance
+from dicomnode.train.score.precision import IOUS, Ranked, ScanBoxes, box_iou, mean_average_precision
+from dicomnode.train.score.ranking import roc_auc, roc_points
 
 
 def _masks(seed):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dicomnode.train.slice_picture import BOTH_RGB, FOUND_RGB, TRUTH_RGB, as_read, drawn_boxes, drawn_masks
+from dicomnode.train.evaluate.slice_picture import BOTH_RGB, FOUND_RGB, TRUTH_RGB, as_read, drawn_boxes, drawn_masks
 from tests.bundles import stack, volume
 
 AXIAL = np.array([[0, 0, 1.0, -40.0], [0, 1.0, 0, -30.0], [2.0, 0, 0, 0.0], [0, 0, 0, 1]])

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicomnode.train.bootstrap import bootstrap
-from dicomnode.train.case_scores import CaseScores, LabelScores, LesionScores
-from dicomnode.train.cases import Case
-from dicomnode.train.froc import ScanHits
-from dicomnode.train.overlap import Counts
-from dicomnode.train.precision import ScanBoxes
-from dicomnode.train.statistics import estimates, means, paired, ratios
-from dicomnode.train.subgroups import case_groups, lesion_bins, size_groups
-from dicomnode.train.summary import _whole_accuracy, families
+from dicomnode.train.dataset.cases import Case
+from dicomnode.train.score.bootstrap import bootstrap
+from dicomnode.train.score.case_scores import CaseScores, LabelScores, LesionScores
+from dicomnode.train.score.froc import ScanHits
+from dicomnode.train.score.overlap import Counts
+from dicomnode.train.score.precision import ScanBoxes
+from dicomnode.train.score.statistics import estimates, means, paired, ratios
+from dicomnode.train.score.subgroups import case_groups, lesion_bins, size_groups
+from dicomnode.train.score.summary import _whole_accuracy, families
 
 
 def _row(name, *, overlap=None, group=None, lesions=None, probabilities=None, truth="", given=""):

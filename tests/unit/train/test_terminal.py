@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from dicomnode.train.checkpoint import Progress
-from dicomnode.train.contact_sheet import picture
-from dicomnode.train.journal import curves_png
-from dicomnode.train.terminal import Terminal
+from dicomnode.train.fit.checkpoint import Progress
+from dicomnode.train.fit.contact_sheet import picture
+from dicomnode.train.fit.journal import curves_png
+from dicomnode.train.fit.terminal import Terminal
 
 
 def told(*, terminal: bool) -> str:

@@ -19,12 +19,12 @@ from dicomnode.cli import cli
 from dicomnode.config.models import model_from_text
 from dicomnode.errors import ConfigError, DicomNodeError, UnusableDataset
 from dicomnode.infer.digest import bundle_digest
-from dicomnode.train.dataset import Dataset
-from dicomnode.train.order import Order, alone
-from dicomnode.train.preflight import refuse_unfit
-from dicomnode.train.publish import stored_weights
-from dicomnode.train.recipe import recipe_of
-from dicomnode.train.training import Trained, task_of, train
+from dicomnode.train.dataset.reader import Dataset
+from dicomnode.train.fit.order import Order, alone
+from dicomnode.train.fit.preflight import refuse_unfit
+from dicomnode.train.fit.recipe import recipe_of
+from dicomnode.train.fit.training import Trained, task_of, train
+from dicomnode.train.publish.weights import stored_weights
 from tests.training import BALL, CUBE, NETWORK, PREPROCESSING, small_config, small_dataset
 
 

@@ -1,0 +1,1 @@
+"""The training: recipes, tasks, the loop, its checkpoints."""

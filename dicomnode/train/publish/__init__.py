@@ -1,0 +1,1 @@
+"""What a training becomes: a bundle, its card, its model file."""

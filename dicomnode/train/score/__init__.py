@@ -1,0 +1,1 @@
+"""Scores: overlap, surfaces, boxes, classes, with intervals; no file is read here."""
