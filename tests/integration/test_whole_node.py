@@ -273,7 +273,7 @@ def test_a_model_whose_bytes_changed_is_refused_by_check_and_never_run(tmp_path)
 
     live = LiveNode(tmp_path / "node", peers=peers(11999), routes=ROUTE)
     shutil.copytree(ROOT / "models", tmp_path / "models")
-    weights = next((tmp_path / "models").rglob("model.pt"))
+    weights = tmp_path / "models" / "phantom_chest_ct_segmentation" / "models" / "model.pt"
     weights.write_bytes(weights.read_bytes() + b"\0")
     text = live.config_path.read_text().replace(str(ROOT / "models"), str(tmp_path / "models"))
     live.config_path.write_text(text)
