@@ -67,16 +67,27 @@ def load(paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") 
     """
     parts = _parsed(paths)
     stack = planes_of([part.header for part in parts.values()])
-    if not role.slices.holds(len(stack.planes)):
-        msg = f"series {stack.series_uid} has {len(stack.planes)} slices; the model takes {role.slices}"
-        raise NoSuitableSeries(msg)
-    preflight(stack, role.spacing_mm)
+    admit(stack, role)
     ordered = {plane.instance.sop_instance_uid: parts[plane.instance.sop_instance_uid] for plane in stack.planes}
     volume = Volume(values_zyx=_values(ordered, stack).values_zyx, stack=stack,
                     modality="".join(texts(next(iter(ordered.values())).header, "Modality")))
     sources, notes = _sources(
         list(ordered.values()), charset_fallback, lenient=False, between_mm=stack.slice_spacing_mm)
     return LoadedSeries(volume=volume, sources=sources, notes=notes)
+
+
+def admit(stack: SliceStack, role: InputRole) -> None:
+    """Refuse a stack that the model does not take; the only part of reading that depends on the role.
+
+    Raises
+    ------
+    UnusableInput
+        As ``preflight.preflight``; ``NoSuitableSeries`` where the number of slices is outside the role's.
+    """
+    if not role.slices.holds(len(stack.planes)):
+        msg = f"series {stack.series_uid} has {len(stack.planes)} slices; the model takes {role.slices}"
+        raise NoSuitableSeries(msg)
+    preflight(stack, role.spacing_mm)
 
 
 def load_headers(paths: Sequence[Path], *, charset_fallback: str = "") -> tuple[Dataset, ...]:

@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from pydicom import Dataset
 
 from dicomnode import __version__
 from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed, Provenance
 from dicomnode.domain.job import derived_uid
-from dicomnode.domain.model import InputRole, ModelFile
+from dicomnode.domain.model import ModelFile
 from dicomnode.encode.capture import encode_capture
 from dicomnode.encode.seg import encode_seg
 from dicomnode.encode.series import Stamp
@@ -26,16 +25,10 @@ from dicomnode.infer.measure import model_findings
 from dicomnode.infer.merge import merged
 from dicomnode.infer.pool import Pool, RawOutput
 from dicomnode.read.series import LoadedSeries, load, load_headers
+from dicomnode.run.reading import Once, Reader
 
 Progress = Callable[[str, float], None]
 """Called with a stage name and the fraction of it that is done."""
-
-
-class Reader(Protocol):
-    """Reads a series as ``read.series.load`` does."""
-
-    def __call__(self, paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") -> LoadedSeries:
-        """Return the series, or raise why it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +87,10 @@ def analyse(
     """
     tell = progress or (lambda _stage, _fraction: None)
     result = Analysis(objects=(), findings=(), loaded={})
+    once = Once(reader)
     for number, task in enumerate(tasks):
         _run_model(task, pool, identity, result, clock=clock, tell=_share(tell, number, len(tasks)),
-                   cancelled=cancelled, reader=reader)
+                   cancelled=cancelled, reader=once)
     with _timed(result.seconds, "measure"):
         volumes = {uid: one.volume for uid, one in result.loaded.items()}
         result.findings = merged(result.findings, volumes)

@@ -1,8 +1,8 @@
 """The images of the study that comes next are read while the present one is computed.
 
 Nothing is claimed: the next job stays scheduled, any worker may take it, and a worker that dies leaves no trace of what
-it had read. What was read is handed over only for exactly the same files, role and character set, so that it cannot
-matter which job asks.
+it had read. What was read is handed over only for exactly the same files and character set, to a role that takes it, so
+that it cannot matter which job asks.
 
 Notes
 -----
@@ -26,12 +26,12 @@ from dicomnode import logs
 from dicomnode.domain.model import InputRole
 from dicomnode.ledger import jobs
 from dicomnode.ledger.engine import Ledger
-from dicomnode.read.series import LoadedSeries, load
+from dicomnode.read.series import LoadedSeries, admit, load
 from dicomnode.run.inputs import Inputs
 
 LOOK_EVERY_S: Final = 0.5
-Found: TypeAlias = dict[tuple[tuple[Path, ...], str, str], LoadedSeries]
-"""(files, role, character set) → what they hold."""
+Found: TypeAlias = dict[tuple[tuple[Path, ...], str], LoadedSeries]
+"""(files, character set) → what they hold."""
 
 log = logs.get("run")
 
@@ -58,7 +58,7 @@ class ReadAhead:
     digests:
         Which models this worker may claim work for.
     most_bytes:
-        Larger inputs are not read ahead, a series counted once for each way to read it; 0 reads nothing ahead.
+        Larger inputs are not read ahead; 0 reads nothing ahead.
     """
 
     def __init__(self, ledger: Ledger, inputs: Inputs, digests: Callable[[datetime], frozenset[str]], *,
@@ -95,8 +95,11 @@ class ReadAhead:
 
     def load(self, paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") -> LoadedSeries:
         """Return a series, from what was read ahead where it is there; raises as ``read.series.load``."""
-        found = self._held().pop((tuple(paths), repr(role), charset_fallback), None)
-        return found if found is not None else load(paths, role, charset_fallback=charset_fallback)
+        found = self._held().pop((tuple(paths), charset_fallback), None)
+        if found is None:
+            return load(paths, role, charset_fallback=charset_fallback)
+        admit(found.volume.stack, role)
+        return found
 
     def close(self) -> None:
         """Wait for what is being read, and forget it."""
@@ -122,9 +125,9 @@ class ReadAhead:
         reading.job_id, began_s = job.job_id, time.monotonic()
         charset = self._inputs.charset_fallback(job.snapshot)
         tasks = self._inputs.tasks(job.job_id, job.study_uid, job.snapshot)
-        wanted = {(tuple(task.paths[role.role]), repr(role), charset): role for task in tasks
+        wanted = {(tuple(task.paths[role.role]), charset): role for task in tasks
                   for role in task.model.inputs if role.role in task.paths}
-        if sum(path.stat().st_size for paths, *_ in wanted for path in paths) > self._most_bytes:
+        if sum(path.stat().st_size for paths, _ in wanted for path in paths) > self._most_bytes:
             return {}
         found: Found = {}
         for key, role in wanted.items():

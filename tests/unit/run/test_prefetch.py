@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dicomnode.domain.job import ModelSnapshot
-from dicomnode.domain.model import InputRole, Label, ModelFile, Runtime
+from dicomnode.domain.model import InputRole, Label, ModelFile, Range, Runtime
 from dicomnode.domain.work import State
-from dicomnode.errors import DicomNodeError
+from dicomnode.errors import DicomNodeError, NoSuitableSeries
 from dicomnode.ledger import jobs
 from dicomnode.read.header import record, store_path
 from dicomnode.read.series import load
@@ -109,19 +109,21 @@ def test_reading_ahead_changes_nothing_of_what_is_read(ahead, sqlite_ledger, spo
     assert given.sources == fresh.sources
 
 
-def test_what_was_read_serves_once_and_only_the_same_files_role_and_character_set(
+def test_what_was_read_serves_once_and_only_the_same_files_and_character_set_and_a_role_that_takes_it(
     ahead, sqlite_ledger, spool, tmp_path,
 ):
     job_id, paths = a_study(sqlite_ledger, spool, tmp_path, "study")
     ahead.look(after(1), attempt=1)
     held = settled(ahead)
     ahead.claimed(job_id)
-    (kept,) = held.values()
+    ((key, kept),) = held.items()
     assert ahead.load(paths, InputRole(role="ct"), charset_fallback="GB18030") is not kept
-    assert ahead.load(paths, InputRole(role="other")) is not kept
     assert ahead.load(paths[::-1], InputRole(role="ct")) is not kept
     assert ahead.load(paths, InputRole(role="ct")) is kept
     assert ahead.load(paths, InputRole(role="ct")) is not kept
+    held[key] = kept
+    with pytest.raises(NoSuitableSeries, match="5"):
+        ahead.load(paths, InputRole(role="ct", slices=Range(min=5)))
 
 
 def test_what_another_worker_claimed_meanwhile_is_dropped(ahead, sqlite_ledger, spool, tmp_path):
@@ -182,11 +184,11 @@ def test_a_study_larger_than_the_limit_is_left_for_its_claim(sqlite_ledger, spoo
     nothing.close()
 
 
-def test_a_series_counts_once_for_each_way_to_read_it(sqlite_ledger, spool, tmp_path):
+def test_a_series_that_two_models_read_is_read_and_counted_once(sqlite_ledger, spool, tmp_path):
     other = replace(MODEL, name="model1", inputs=(InputRole(role="ct", orientation="axial"),))
     _, paths = a_study(sqlite_ledger, spool, tmp_path, "study", models=(MODEL, other))
     total = sum(path.stat().st_size for path in paths)
-    for most, held in ((2 * total, 2), (2 * total - 1, 0)):
+    for most, held in ((total, 1), (total - 1, 0)):
         ahead = reader(sqlite_ledger, spool, most_bytes=most)
         ahead.look(after(1), attempt=1)
         assert len(settled(ahead)) == held

@@ -1,0 +1,55 @@
+"""A series that several models of a route look at."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dicomnode.domain.model import InputRole, Range
+from dicomnode.errors import NoSuitableSeries
+from dicomnode.read.series import load
+from dicomnode.run.reading import Once
+from tests.builders import ct_series, write_series
+
+ROLE = InputRole(role="ct")
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return write_series(tmp_path, ct_series(np.zeros((4, 8, 8), np.int16)))
+
+
+def counting(read: list[str]):
+    def reader(paths, role, *, charset_fallback=""):
+        read.append(role.role)
+        return load(paths, role, charset_fallback=charset_fallback)
+    return reader
+
+
+def test_a_series_is_read_for_the_first_model_and_shared_by_the_next(paths):
+    read: list[str] = []
+    once = Once(counting(read))
+
+    first, second = once(paths, ROLE), once(paths, InputRole(role="image"))
+
+    assert second is first
+    assert read == ["ct"]
+
+
+def test_each_model_still_refuses_what_it_does_not_take(paths):
+    once = Once()
+    once(paths, ROLE)
+
+    with pytest.raises(NoSuitableSeries, match="4 slices; the model takes at least 5"):
+        once(paths, InputRole(role="ct", slices=Range(min=5)))
+
+
+def test_other_files_and_another_character_set_are_read_by_themselves(paths):
+    read: list[str] = []
+    once = Once(counting(read))
+
+    once(paths, ROLE)
+    once(paths[:3], ROLE)
+    once(paths, ROLE, charset_fallback="GB18030")
+
+    assert len(read) == 3
