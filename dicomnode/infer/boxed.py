@@ -17,7 +17,7 @@ from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import ModelFailed
 from dicomnode.infer.boxes import strongest
 from dicomnode.infer.midline import left_right_axis, middle_mm, side
-from dicomnode.infer.pool import RawBox, RawOutput
+from dicomnode.infer.output import RawBox, RawOutput
 
 Box = tuple[float, float, float, float, float, float]
 

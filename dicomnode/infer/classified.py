@@ -8,7 +8,7 @@ from dicomnode.domain.findings import Classification, ModelFindings, Presence, P
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.volume import Volume
 from dicomnode.errors import ModelFailed
-from dicomnode.infer.pool import RawOutput
+from dicomnode.infer.output import RawOutput
 
 
 def classified(model: ModelFile, volume: Volume, output: RawOutput, *, provenance: Provenance) -> ModelFindings:

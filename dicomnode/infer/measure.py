@@ -23,7 +23,7 @@ from dicomnode.infer.boxed import box_findings
 from dicomnode.infer.classified import classified
 from dicomnode.infer.drawn import Box, Drawn
 from dicomnode.infer.midline import left_right_axis, middle_mm, side
-from dicomnode.infer.pool import RawOutput
+from dicomnode.infer.output import RawOutput
 
 VOLUME: Final = Code(value="118565006", scheme="SCT", meaning="Volume")  # CID 7472
 ATTENUATION: Final = Code(value="112031", scheme="DCM", meaning="Attenuation Coefficient")

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from dicomnode.domain.findings import values_present
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.volume import Volume
 from dicomnode.errors import ModelFailed, ModelMissing
+from dicomnode.infer import output
 from dicomnode.infer.digest import bundle_digest
 from dicomnode.infer.process import ChildProcess, garbled
 from dicomnode.infer.request import Request, described
@@ -32,56 +32,6 @@ from dicomnode.infer.verify import check_digest, check_supported, checked_copy, 
 
 Progress = Callable[[float], None]
 SANDBOX_TIMEOUT_S: Final = 30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawBox:
-    """One detected box, axis-aligned with the source grid.
-
-    Parameters
-    ----------
-    box_zyx:
-        Edges (z0, y0, x0, z1, y1, x1) in source index coordinates: voxel k covers k - 0.5 to k + 0.5.
-    label:
-        Value of one of the model file's ``[[labels]]``.
-    """
-
-    box_zyx: tuple[float, float, float, float, float, float]
-    label: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RawOutput:
-    """What a bundle gave, on the source grid.
-
-    Parameters
-    ----------
-    labels_zyx:
-        uint8 or uint16, in the order of the stack's planes.
-    seconds:
-        Per stage: ``load`` (0 when warm), ``preprocess``, ``inference``, ``postprocess``, and ``transfer``, which is
-        the rest of the wall time: copying, messages, checks.
-    peak_mb:
-        Largest resident memory of the child during this run.
-    notes:
-        Fallbacks that were taken.
-    warnings:
-        What a reader of the result must know.
-    boxes:
-        Of a detection; None for other tasks.
-    probabilities:
-        Of a classification: label value → probability; None for other tasks.
-    """
-
-    labels_zyx: NDArray[np.uint8] | NDArray[np.uint16] | None
-    seconds: Mapping[str, float]
-    peak_mb: float
-    device: str
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    boxes: tuple[RawBox, ...] | None = None
-    probabilities: Mapping[int, float] | None = None
 
 
 @dataclass(slots=True)
@@ -138,7 +88,7 @@ class Pool:
         return self._loaded(model, time.monotonic() + model.runtime.time_limit_s, None)[1]
 
     def run(self, model: ModelFile, volumes: Mapping[str, Volume], *, progress: Progress | None = None,
-            cancelled: threading.Event | None = None) -> RawOutput:
+            cancelled: threading.Event | None = None) -> output.RawOutput:
         """Run a model on the volumes of its roles.
 
         Raises
@@ -170,10 +120,10 @@ class Pool:
         try:
             stages: dict[str, float] = {"load": load_s, **answer["seconds"]}
             seconds = {**stages, "transfer": time.monotonic() - start - sum(stages.values())}
-            return RawOutput(labels_zyx=labels, seconds=seconds, peak_mb=float(answer["peak_mb"]),
+            return output.RawOutput(labels_zyx=labels, seconds=seconds, peak_mb=float(answer["peak_mb"]),
                              device=str(answer["device"]), notes=(*request.notes(), *map(str, answer["notes"])),
                              warnings=request.warnings(),
-                             boxes=_boxes(answer["found"]), probabilities=_probabilities(answer["found"]))
+                             boxes=output.boxes(answer["found"]), probabilities=output.probabilities(answer["found"]))
         except (KeyError, TypeError, ValueError) as error:
             entry.child.kill()
             raise garbled(model.name, error) from error
@@ -266,22 +216,6 @@ def _key(model: ModelFile) -> str:
     loaded_with = [dict(model.runtime.overrides), described(model), model.runtime.memory_limit_mb]
     said = json.dumps(loaded_with, sort_keys=True, default=str)
     return f"{model.bundle}|{model.digest}|{said}"
-
-
-def _boxes(found: Mapping[str, Any]) -> tuple[RawBox, ...] | None:
-    if "boxes" not in found:
-        return None
-    return tuple(_box(box) for box in found["boxes"])
-
-
-def _box(said: Mapping[str, Any]) -> RawBox:
-    z0, y0, x0, z1, y1, x1 = map(float, said["box_zyx"])
-    return RawBox(box_zyx=(z0, y0, x0, z1, y1, x1), label=int(said["label"]), score=float(said["score"]))
-
-
-def _probabilities(found: Mapping[str, Any]) -> Mapping[int, float] | None:
-    said = found.get("probabilities")
-    return None if said is None else {int(value): float(probability) for value, probability in said.items()}
 
 
 def _check_labels(model: ModelFile, labels: NDArray[Any]) -> None:

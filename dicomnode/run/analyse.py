@@ -23,7 +23,8 @@ from dicomnode.encode.sr import encode_reports
 from dicomnode.encode.text import encode_notice
 from dicomnode.infer.measure import model_findings
 from dicomnode.infer.merge import merged
-from dicomnode.infer.pool import Pool, RawOutput
+from dicomnode.infer.output import RawOutput
+from dicomnode.infer.pool import Pool
 from dicomnode.read.series import LoadedSeries, load, load_headers
 from dicomnode.run.reading import Once, Reader
 

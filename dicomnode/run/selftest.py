@@ -14,7 +14,8 @@ from dicomnode.domain.findings import marked
 from dicomnode.domain.model import ModelFile, SelfTest
 from dicomnode.domain.volume import SlicePlane, SliceStack, Volume
 from dicomnode.errors import ModelFailed
-from dicomnode.infer.pool import Pool, RawBox, RawOutput
+from dicomnode.infer.output import RawBox, RawOutput
+from dicomnode.infer.pool import Pool
 from dicomnode.phantom.brain import BrainPhantom, brain_mr
 from dicomnode.phantom.chest import ChestPhantom, chest_ct
 

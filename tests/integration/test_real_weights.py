@@ -10,7 +10,8 @@ import pytest
 from dicomnode.domain.model import InputRole, ModelFile
 from dicomnode.domain.volume import Volume
 from dicomnode.infer.measure import model_findings
-from dicomnode.infer.pool import Pool, RawOutput
+from dicomnode.infer.output import RawOutput
+from dicomnode.infer.pool import Pool
 from dicomnode.read.series import load
 from tests.brain_bundles import MESHNET_DILATIONS, hippodeep_head, meshnet
 from tests.builders import uid_of

@@ -13,7 +13,8 @@ from dicomnode.domain.job import UID_NAMESPACE, derived_uid
 from dicomnode.domain.model import ModelFile
 from dicomnode.errors import DicomNodeError, UnusableDataset
 from dicomnode.infer.measure import model_findings
-from dicomnode.infer.pool import Pool, RawOutput
+from dicomnode.infer.output import RawOutput
+from dicomnode.infer.pool import Pool
 from dicomnode.train.dataset.cases import Case, Dataset
 from dicomnode.train.score.case_image import CaseImage, channel_problems, read_case
 from dicomnode.train.score.case_scores import CaseScores, score_case

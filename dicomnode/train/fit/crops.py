@@ -7,9 +7,30 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomnode.train.fit.tasks import Prepared
+from dicomnode.train.dataset.cases import DatasetLabel
+from dicomnode.train.fit.prepare import place_names
+from dicomnode.train.fit.recipe import Recipe
+from dicomnode.train.fit.tasks import Prepared, Stage
 
 Start = tuple[int, int, int]
+
+
+def around(recipe: Recipe, stage: Stage) -> Mapping[str, float]:
+    """Where the patches of a stage lie: place → share; the stage's own, else the recipe's."""
+    given: Mapping[str, float] = stage.more.get("around", recipe.settings.around)
+    return given
+
+
+def around_problems(recipe: Recipe, labels: tuple[DatasetLabel, ...]) -> list[str]:
+    """What ``around`` says that no case can give."""
+    names, found = place_names(labels, recipe.settings.places), []
+    for number, stage in enumerate(recipe.stages):
+        shares = around(recipe, stage)
+        found += [f"around of stage {number} names {name!r}; allowed are {', '.join(sorted(names))}"
+                  for name in shares if name not in names]
+        if not sum(shares.values()) > 0:
+            found.append(f"around of stage {number} has no share above 0")
+    return found
 
 
 def choose_start(

@@ -17,8 +17,8 @@ from dicomnode.infer import borrowed
 from dicomnode.infer.detect import aligned_windows
 from dicomnode.train.fit.amp import Precision
 from dicomnode.train.fit.augment import Augmentation
-from dicomnode.train.fit.crops import boxes_in_patch, choose_start, cut_patch
-from dicomnode.train.fit.prepare import Preparation, place_names, spacing_mm
+from dicomnode.train.fit.crops import around, around_problems, boxes_in_patch, choose_start, cut_patch
+from dicomnode.train.fit.prepare import Preparation, spacing_mm
 from dicomnode.train.score.froc import FALSE_MARKS_PER_SCAN, ScanHits, froc, scan_hits
 
 if TYPE_CHECKING:
@@ -106,22 +106,13 @@ class DetectionTask:
         found = [f"label {label.value} {label.name}: no training case has a box of it, so nothing can be learned of "
                  "it; add cases that do, or leave the label out of the data set"
                  for label in dataset.unseen("training")]
-        names = place_names(dataset.labels, self._recipe.settings.places)
+        found += around_problems(self._recipe, dataset.labels)
         steps = [int(step) for step in self.trainee.size_divisible]
         for number, stage in enumerate(self._recipe.stages):
-            around = self._around(stage)
-            found += [f"around of stage {number} names {name!r}; allowed are {', '.join(sorted(names))}"
-                      for name in around if name not in names]
-            if not sum(around.values()) > 0:
-                found.append(f"around of stage {number} has no share above 0")
             if any(size % step for size, step in zip(stage.patch_size, steps, strict=True)):
                 found.append(f"patch_size of stage {number} is {list(stage.patch_size)}; the network takes multiples "
                              f"of {steps}")
         return found
-
-    def _around(self, stage: Stage) -> Mapping[str, float]:
-        given: Mapping[str, float] = stage.more.get("around", self._recipe.settings.around)
-        return given
 
     def prepare(self, case: Case) -> Prepared:
         """Read a case and run the recipe's preprocessing on it."""
@@ -129,7 +120,7 @@ class DetectionTask:
 
     def draw(self, prepared: Prepared, stage: Stage, rng: np.random.Generator) -> Sample:
         """One augmented patch with the boxes whose centres lie in it."""
-        start = choose_start(prepared, stage.patch_size, self._around(stage), self._recipe.settings.shift, rng)
+        start = choose_start(prepared, stage.patch_size, around(self._recipe, stage), self._recipe.settings.shift, rng)
         image, _ = cut_patch(prepared, start, stage.patch_size)
         boxes, labels = boxes_in_patch(prepared, start, stage.patch_size)
         sample = {"image": torch.from_numpy(image), "box": torch.from_numpy(boxes),

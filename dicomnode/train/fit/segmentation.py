@@ -10,8 +10,8 @@ import torch
 
 from dicomnode.errors import ConfigError
 from dicomnode.train.fit.augment import Augmentation
-from dicomnode.train.fit.crops import choose_start, cut_patch
-from dicomnode.train.fit.prepare import Preparation, place_names
+from dicomnode.train.fit.crops import around, around_problems, choose_start, cut_patch
+from dicomnode.train.fit.prepare import Preparation
 
 if TYPE_CHECKING:
     from dicomnode.train.dataset.reader import Case, Dataset
@@ -62,25 +62,14 @@ class SegmentationTask:
                  "add cases that do, or leave the label out of the data set" for label in dataset.unseen("training")]
         found += [f"the recipe has no {key}; segmentation needs one" for key in ("loss", "postprocessing")
                   if key not in self._recipe.config]
-        names = place_names(dataset.labels, self._recipe.settings.places)
-        for number, stage in enumerate(self._recipe.stages):
-            around = self._around(stage)
-            found += [f"around of stage {number} names {name!r}; allowed are {', '.join(sorted(names))}"
-                      for name in around if name not in names]
-            found += self._unweighable(stage)
-            if not sum(around.values()) > 0:
-                found.append(f"around of stage {number} has no share above 0")
-        return found
+        found += around_problems(self._recipe, dataset.labels)
+        return found + [problem for stage in self._recipe.stages for problem in self._unweighable(stage)]
 
     def _unweighable(self, stage: Stage) -> list[str]:
         names = [label.name for label in self._labels]
         given = self._recipe.settings.class_weights | stage.more.get("class_weights", {})
         return [f"class_weights names {name!r}; the data set has {', '.join(names)}" for name in given
                 if name not in names]
-
-    def _around(self, stage: Stage) -> Mapping[str, float]:
-        given: Mapping[str, float] = stage.more.get("around", self._recipe.settings.around)
-        return given
 
     def prepare(self, case: Case) -> Prepared:
         """Read a case and run the recipe's preprocessing on it."""
@@ -89,7 +78,7 @@ class SegmentationTask:
     def draw(self, prepared: Prepared, stage: Stage, rng: np.random.Generator) -> Sample:
         """One augmented patch."""
         shift = self._recipe.settings.shift
-        start = choose_start(prepared, stage.patch_size, self._around(stage), shift, rng)
+        start = choose_start(prepared, stage.patch_size, around(self._recipe, stage), shift, rng)
         image, label = cut_patch(prepared, start, stage.patch_size)
         if label is None:
             raise ConfigError(f"case {prepared.case.id} has no label map: this data set is not for segmentation")

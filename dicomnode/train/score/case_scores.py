@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dicomnode.domain.findings import ModelFindings, Presence, marked
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.volume import SliceStack
-from dicomnode.infer.pool import RawOutput
+from dicomnode.infer.output import RawOutput
 from dicomnode.train.dataset.cases import Case, Dataset
 from dicomnode.train.score.case_image import CaseImage, refusals
 from dicomnode.train.score.froc import ScanHits, scan_hits

@@ -11,7 +11,7 @@ from dicomnode.domain.dicom import Code
 from dicomnode.domain.settings import DetectionSettings
 from dicomnode.errors import ModelFailed
 from dicomnode.infer.measure import model_findings
-from dicomnode.infer.pool import RawBox, RawOutput
+from dicomnode.infer.output import RawBox, RawOutput
 from tests.bundles import volume
 from tests.detection_bundles import NODULE, detection_model
 from tests.findings import provenance

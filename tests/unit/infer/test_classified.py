@@ -13,7 +13,7 @@ from dicomnode.domain.model import InputRole, ModelFile
 from dicomnode.domain.settings import ClassificationSettings, ClassLabel
 from dicomnode.errors import ModelFailed
 from dicomnode.infer.measure import model_findings
-from dicomnode.infer.pool import RawOutput
+from dicomnode.infer.output import RawOutput
 from tests.bundles import volume
 from tests.findings import provenance
 

@@ -14,7 +14,7 @@ from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import ModelFailed
 from dicomnode.infer import midline
 from dicomnode.infer.measure import model_findings
-from dicomnode.infer.pool import RawOutput
+from dicomnode.infer.output import RawOutput
 from dicomnode.phantom.canvas import LABEL_LUNG, LABEL_NODULE
 from dicomnode.phantom.chest import chest_ct
 from tests.builders import affine_lps, uid_of

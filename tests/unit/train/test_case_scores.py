@@ -11,7 +11,7 @@ from dicomnode.domain.findings import Provenance
 from dicomnode.domain.model import ClassLabel, InputRole, Label, ModelFile, Range, SpacingLimits
 from dicomnode.errors import UnusableDataset
 from dicomnode.infer.measure import model_findings
-from dicomnode.infer.pool import RawBox, RawOutput
+from dicomnode.infer.output import RawBox, RawOutput
 from dicomnode.train.dataset.reader import DatasetLabel, DatasetWriter
 from dicomnode.train.evaluate.runner import fit_to_score
 from dicomnode.train.score.case_image import read_case
