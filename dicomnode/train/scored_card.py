@@ -14,7 +14,7 @@ import click
 
 from dicomnode.errors import UnusableDataset
 from dicomnode.infer.digest import bundle_digest
-from dicomnode.train.publish.weights import pin
+from dicomnode.train.publish.model_file import pin
 
 BEGIN: Final = "<!-- held-out cases: written by dicomnode.train.scored_card -->"
 END: Final = "<!-- end of held-out cases -->"

@@ -11,7 +11,7 @@ from monai.losses.dice import DiceLoss
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dicomnode.train.dataset.phantoms import Patches
+    from dicomnode.train.demo_chest.phantoms import Patches
 
 CLASSES: Final = 3
 """Background, lung, nodule."""

@@ -10,7 +10,7 @@ import torch
 from monai.bundle.config_parser import ConfigParser
 from monai.data.meta_tensor import MetaTensor
 
-from dicomnode.train.dataset.phantoms import held_out_phantom
+from dicomnode.train.demo_chest.phantoms import held_out_phantom
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,10 +13,12 @@ from typing import Final
 import torch
 
 from dicomnode.infer.digest import bundle_digest
-from dicomnode.train.dataset.phantoms import Case, Patches, training_case
+from dicomnode.train.demo_chest.card import write_scores
 from dicomnode.train.demo_chest.cycles import DEMO_CYCLES, fit, set_nodule_prior
 from dicomnode.train.demo_chest.held_out import BundleRunner, score
-from dicomnode.train.publish.weights import pin, save_weights, write_scores
+from dicomnode.train.demo_chest.phantoms import Case, Patches, training_case
+from dicomnode.train.publish.model_file import pin
+from dicomnode.train.publish.weights import save_weights
 
 TRAINING_SEEDS: Final = range(100_000, 100_110)
 VALIDATION_SEEDS: Final = range(200_000, 200_004)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,8 @@ from dicomnode.errors import ConfigError
 from dicomnode.train.publish.toml import toml_text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dicomnode.domain.dicom import Code
     from dicomnode.train.dataset.reader import Dataset, DatasetLabel
     from dicomnode.train.fit.recipe import Recipe
@@ -21,6 +24,7 @@ HEAD: Final = """\
 # Written by `dicomnode train` with the recipe {recipe}. `config/model.example.toml` explains every key.
 # Copy it to models/{name}.toml beside node.toml, and the bundle below models_dir.
 """
+_DIGEST_LINE: Final = re.compile(r'^digest = "[^"\n]*"', re.MULTILINE)
 
 
 def model_file_text(recipe: Recipe, dataset: Dataset, reference: Reference, *, bundle: str, digest: str) -> str:
@@ -53,6 +57,20 @@ def model_file_text(recipe: Recipe, dataset: Dataset, reference: Reference, *, b
     table["outputs"] = given.get("outputs", {"seg": recipe.settings.task == "segmentation", "sr": True})
     table |= {"self_test": given["self_test"]} if "self_test" in given else {}
     return HEAD.format(recipe=recipe.name, name=name) + "\n" + toml_text(table)
+
+
+def pin(model_file: Path, digest: str) -> None:
+    """Put the bundle's digest into the model file, so that the node runs these bytes and no others.
+
+    Raises
+    ------
+    ValueError
+        where the model file has no ``digest`` line, or several.
+    """
+    text, count = _DIGEST_LINE.subn(f'digest = "{digest}"', model_file.read_text(encoding="utf-8"))
+    if count != 1:
+        raise ValueError(f"{model_file} has {count} lines that begin with 'digest =': exactly one is needed")
+    model_file.write_text(text, encoding="utf-8")
 
 
 def trust_of(recipe: Recipe) -> str:

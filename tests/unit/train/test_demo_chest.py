@@ -15,11 +15,13 @@ from monai.transforms.spatial.dictionary import Spacingd
 from dicomnode.infer.digest import bundle_digest
 from dicomnode.phantom.chest import chest_ct
 from dicomnode.shipped import shipped
-from dicomnode.train.dataset.phantoms import Case, Patches, case_of, scaled, training_case
 from dicomnode.train.demo_chest import script as demo_chest
+from dicomnode.train.demo_chest.card import SCORES_BEGIN, SCORES_END, write_scores
 from dicomnode.train.demo_chest.cycles import Cycle, Stage, fit, set_nodule_prior
 from dicomnode.train.demo_chest.held_out import BundleRunner, Scores, overlap
-from dicomnode.train.publish.weights import SCORES_BEGIN, SCORES_END, pin, save_weights, write_scores
+from dicomnode.train.demo_chest.phantoms import Case, Patches, case_of, scaled, training_case
+from dicomnode.train.publish.model_file import pin
+from dicomnode.train.publish.weights import save_weights
 
 BUNDLE = shipped("models") / "phantom_chest_ct_segmentation"
 
