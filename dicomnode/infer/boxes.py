@@ -30,6 +30,11 @@ MODES: Final = {
     "xyxyzz": (0, 1, 4, 2, 3, 5),
 }
 """MONAI's corner modes: where low x, y, z and high x, y, z stand."""
+MUCH_SMALLER: Final = 1 / 16
+"""Volume ratio below which a box inside another marks a lesion of its own.
+
+Feature maps of a detector differ in stride by two, so two answers to one nodule differ in volume by about eight.
+"""
 SIZE_MODES: Final = ("xyzwhd", "cccwhd")
 """MONAI's modes with a size: beside the low corner, or beside the centre."""
 
@@ -110,23 +115,32 @@ def overlaps(first: Boxes, second: Boxes) -> NDArray[np.float64]:
 def strongest(boxes: Boxes, scores: NDArray[np.float64], nms_iou: float) -> NDArray[np.int64]:
     """Return the indices of boxes that mark something of their own, strongest first; equal scores keep their order.
 
-    A box goes where a stronger one that stays overlaps it by more than ``nms_iou``, or holds its middle, or has its
-    own middle in it.
+    A box goes where a stronger one that stays overlaps it by more than ``nms_iou``, or where one of the two holds the
+    other's middle: either both do, or neither is much smaller than the other (``MUCH_SMALLER``).
 
     Notes
     -----
     A box of half the size inside another has an overlap of an eighth: by overlap alone a detector that answers on
-    two feature maps marked one nodule twice.
+    two feature maps marked one nodule twice. By held middles alone a small satellite in the corner of a large
+    nodule's box was lost.
     """
     order = np.argsort(-scores, kind="stable")
-    middles = (boxes[:, :3] + boxes[:, 3:]) / 2
-    holds = ((boxes[:, None, :3] < middles[None]) & (middles[None] < boxes[:, None, 3:])).all(axis=2)
-    same = (overlaps(boxes, boxes) > nms_iou) | holds | holds.T
+    same = (overlaps(boxes, boxes) > nms_iou) | _of_one_lesion(boxes)
     kept: list[int] = []
     for index in order:
         if not same[index, kept].any():
             kept.append(int(index))
     return np.array(kept, dtype=np.int64)
+
+
+def _of_one_lesion(boxes: Boxes) -> NDArray[np.bool_]:
+    """Return whether two boxes lie so in each other that both mark one lesion, shape (boxes, boxes)."""
+    middles = (boxes[:, :3] + boxes[:, 3:]) / 2
+    holds = ((boxes[:, None, :3] < middles[None]) & (middles[None] < boxes[:, None, 3:])).all(axis=2)
+    volumes = np.clip(boxes[:, 3:] - boxes[:, :3], 0, None).prod(axis=1)
+    comparable = volumes[:, None] >= MUCH_SMALLER * volumes[None]
+    found: NDArray[np.bool_] = (holds & holds.T) | ((holds | holds.T) & comparable & comparable.T)
+    return found
 
 
 def _inverse(affine: Affine) -> Affine:

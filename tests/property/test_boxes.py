@@ -55,4 +55,7 @@ def test_what_stays_overlaps_little_and_what_goes_overlaps_something_stronger(co
     for gone in set(range(4)) - set(kept.tolist()):
         assert any(scores[one] >= scores[gone] and (shared[gone, one] > nms_iou or middle_in(drawn[gone], drawn[one])
                                                     or middle_in(drawn[one], drawn[gone])) for one in kept)
+    volumes = (drawn[:, 3:] - drawn[:, :3]).prod(axis=1)
+    for one, other in ((a, b) for a in kept for b in kept if a != b):
+        assert not middle_in(drawn[one], drawn[other]) or volumes[one] < volumes[other] / 15
     assert (np.diff(scores[kept]) <= 0).all()

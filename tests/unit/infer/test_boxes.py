@@ -84,7 +84,15 @@ def test_of_overlapping_boxes_the_strongest_stays_and_a_box_that_only_a_dropped_
     assert boxes.strongest(chain, np.array([0.7, 0.6, 0.7]), 0.5).tolist() == [0, 2, 1]
 
 
-def test_a_box_inside_a_stronger_one_marks_nothing_of_its_own_however_little_it_overlaps():
+def test_a_small_satellite_in_the_corner_of_a_large_box_is_a_finding_of_its_own_and_a_half_size_answer_is_not():
+    large, satellite, half = [0.0, 0, 0, 20, 20, 20], [14, 14, 14, 19, 19, 19], [2, 2, 2, 12, 12, 12]
+    found = np.array([large, satellite, half])
+    assert boxes.overlaps(found, found)[0, 1:].max() < 0.2
+    assert boxes.strongest(found, np.array([0.9, 0.8, 0.7]), 0.2).tolist() == [0, 1]
+    assert boxes.strongest(found, np.array([0.7, 0.8, 0.9]), 0.2).tolist() == [2, 1]
+
+
+def test_a_box_round_the_middle_of_a_stronger_one_marks_nothing_of_its_own_however_little_it_overlaps():
     nested = np.array([[0.0, 0, 0, 20, 20, 20], [8, 8, 8, 13, 13, 13], [15, 15, 15, 26, 26, 26]])
     assert boxes.overlaps(nested, nested)[0, 1] < 0.02
     assert boxes.strongest(nested, np.array([0.9, 0.8, 0.7]), 0.5).tolist() == [0, 2]
