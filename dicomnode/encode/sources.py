@@ -106,8 +106,8 @@ def single_frame(head: Dataset, stack: SliceStack, found: Mapping[str, Dataset])
     shared.FrameOfReferenceUID = stack.frame_of_reference_uid
     shared.Rows, shared.Columns = stack.rows, stack.columns
     shared.ImageOrientationPatient = _cosines(stack.planes[0])
-    shared.PixelSpacing = [_ds(value) for value in stack.planes[0].pixel_spacing_mm]
-    shared.SliceThickness = _ds(_thickness(stack))
+    shared.PixelSpacing = [decimal(value) for value in stack.planes[0].pixel_spacing_mm]
+    shared.SliceThickness = decimal(_thickness(stack))
     head.update(shared)
     head.pop("SpacingBetweenSlices", None)
     images = []
@@ -129,8 +129,8 @@ def multi_frame(head: Dataset, stack: SliceStack, source: Dataset) -> list[Datas
     head.Rows, head.Columns = stack.rows, stack.columns
     head.NumberOfFrames = source.NumberOfFrames
     measures, orientation, shared = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing = [_ds(value) for value in stack.planes[0].pixel_spacing_mm]
-    measures.SliceThickness = _ds(_thickness(stack))
+    measures.PixelSpacing = [decimal(value) for value in stack.planes[0].pixel_spacing_mm]
+    measures.SliceThickness = decimal(_thickness(stack))
     orientation.ImageOrientationPatient = _cosines(stack.planes[0])
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
     head.SharedFunctionalGroupsSequence = [shared]
@@ -144,7 +144,7 @@ def multi_frame(head: Dataset, stack: SliceStack, source: Dataset) -> list[Datas
 
 def _frame(position_lps_mm: Vector) -> Dataset:
     position, group = Dataset(), Dataset()
-    position.ImagePositionPatient = [_ds(float(value)) for value in position_lps_mm]
+    position.ImagePositionPatient = [decimal(float(value)) for value in position_lps_mm]
     group.PlanePositionSequence = [position]
     return group
 
@@ -154,10 +154,10 @@ def _thickness(stack: SliceStack) -> float:
 
 
 def _cosines(plane: SlicePlane) -> list[str]:
-    return [_ds(float(value)) for value in (*plane.row_lps, *plane.column_lps)]
+    return [decimal(float(value)) for value in (*plane.row_lps, *plane.column_lps)]
 
 
-def _ds(value: float) -> str:
+def decimal(value: float) -> str:
     """Return a decimal string of at most 16 characters (PS3.5 Table 6.2-1)."""
     for digits in range(15, 0, -1):
         text = f"{value + 0.0:.{digits}g}"
