@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dicomnode.cli.context import Context
+from dicomnode.domain.node import TAKES
 
 
 @click.command(short_help="Analyse a folder, without a node.")
@@ -14,8 +15,11 @@ from dicomnode.cli.context import Context
 @click.option("--model", "names", required=True, multiple=True, help="Name of a model file; several make one result.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the result objects.")
 @click.option("--device", help="auto, cpu, cuda or cuda:N; default as configured.")
+@click.option("--also", multiple=True, type=click.Choice(TAKES), help="One more kind of object to write; repeatable.")
 @click.pass_obj
-def process(context: Context, *, path: Path, names: tuple[str, ...], out: Path, device: str | None) -> None:
+def process(
+    context: Context, *, path: Path, names: tuple[str, ...], out: Path, device: str | None, also: tuple[str, ...]
+) -> None:
     """Analyse the DICOM files below PATH and write SEG and SR to --out; several models as one route would."""
     import sys
 
@@ -29,7 +33,7 @@ def process(context: Context, *, path: Path, names: tuple[str, ...], out: Path, 
     models = [load_model(name, config) for name in dict.fromkeys(names)]
     for model in (one for one in models if not one.confirmed):
         click.echo(f"note: {model.name} is not confirmed: its inputs, names and codes are guesses", err=True)
-    analysis, written = process_folder(path, models, config, out, device=device)
+    analysis, written = process_folder(path, models, config, out, device=device, also=also)
     for findings in analysis.findings:
         for organ in findings.organs:
             values = ", ".join(f"{m.name.meaning} {m.value:.1f} {m.unit.value}" for m in organ.measurements)

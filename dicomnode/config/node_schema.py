@@ -31,6 +31,7 @@ from dicomnode.config.kinds import (
 )
 
 STRICT = ConfigDict(strict=True, extra="forbid")
+Kind = Literal["SEG", "LABELMAP", "SR3D", "SR", "TEXT", "SC", "GSPS", "RTSTRUCT", "PM", "KOS"]
 PduBytes = Annotated[int, Field(ge=4096, le=16 * 1024 * 1024)]
 
 
@@ -123,7 +124,7 @@ class PeerTable(TypedDict, total=False):
     host: Text
     port: PeerPort
     addresses: list[Network]
-    takes: Annotated[list[Literal["SEG", "SR3D", "SR", "TEXT", "SC"]], Field(min_length=1)]
+    takes: Annotated[list[Kind], Field(min_length=1)]
     quiet_s: Amount
     charset_fallback: Charset
     storage_commitment: bool
@@ -135,6 +136,7 @@ RouteTable = TypedDict("RouteTable", {
     "from": Names,
     "to": Names,
     "when": When,
+    "outputs": list[Literal["SC", "GSPS", "RTSTRUCT", "PM"]],
     "report_not_analysed": bool,
     "priority": int,
 }, total=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -234,12 +234,27 @@ class NotAnalysed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedObject:
-    """One result object ready to be written and sent: its identity and its PS3.10 bytes."""
+    """One result object ready to be written and sent: its identity and its PS3.10 bytes.
 
-    kind: str  # one of domain.node.TAKES
-    group: str  # alternatives of one another share the group: the peer gets the first it accepts
+    Parameters
+    ----------
+    kind:
+        One of ``domain.node.TAKES``.
+    group:
+        Alternatives of one another share the group: the peer gets the first that it accepts. An object of group
+        ``a`` is an alternative of each of ``a/1``, ``a/2``: one object that stands for several.
+    refers_to:
+        SOP Instance UIDs of those objects of the same analysis that this one names.
+    segments:
+        Of a segmentation: (model name, label value) → segment number, for structures that are no lesions.
+    """
+
+    kind: str
+    group: str
     sop_class_uid: str
     sop_instance_uid: str
     series_uid: str
     transfer_syntax_uid: str
     payload: bytes
+    refers_to: tuple[str, ...] = ()
+    segments: Mapping[tuple[str, int], int] = field(default_factory=dict)

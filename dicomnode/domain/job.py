@@ -38,6 +38,8 @@ class Snapshot:
         For a notice: the error class and its sentence.
     predecessors:
         ``<SOP Class UID>:<SOP Instance UID>`` of each report that this job's reports supersede.
+    outputs:
+        Kinds of objects that every peer gets besides what it takes.
     """
 
     route: str
@@ -47,6 +49,7 @@ class Snapshot:
     reason: str = ""
     text: str = ""
     predecessors: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
     report_not_analysed: bool = False
     source_ae_titles: tuple[str, ...] = ()
 
@@ -73,8 +76,8 @@ class Snapshot:
                 BoundSeries(role=s["role"], series_uid=s["series_uid"], sop_instance_uids=tuple(s["sop_instance_uids"]))
                 for s in item["series"]))
             for item in raw["bindings"])
-        for key in ("to", "predecessors", "source_ae_titles"):
-            raw[key] = tuple(raw[key])
+        for key in ("to", "predecessors", "outputs", "source_ae_titles"):
+            raw[key] = tuple(raw.get(key, ()))
         return cls(**raw)
 
 
@@ -123,6 +126,8 @@ class StoredResult:
     ----------
     path:
         Relative to ``spool/results``.
+    refers_to:
+        SOP Instance UIDs of those results of the same job that this one names.
     """
 
     kind: str
@@ -134,3 +139,4 @@ class StoredResult:
     path: str
     size_bytes: int
     sha256: str
+    refers_to: tuple[str, ...] = ()

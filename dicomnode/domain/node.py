@@ -19,8 +19,15 @@ from dicomnode.domain.dicom import (
     ae_title,
 )
 
-TAKES: Final = ("SEG", "SR3D", "SR", "TEXT", "SC")
-"""Object kinds a peer may take: SEG, Comprehensive 3D SR, Comprehensive/Enhanced SR, text SR, secondary capture."""
+TAKES: Final = ("SEG", "LABELMAP", "SR3D", "SR", "TEXT", "SC", "GSPS", "RTSTRUCT", "PM", "KOS")
+"""Object kinds a peer may take, in the order in which they are sent: binary Segmentation, Label Map Segmentation,
+Comprehensive 3D SR, Comprehensive SR, text SR, Secondary Capture, Grayscale Softcopy Presentation State, RT Structure
+Set, Parametric Map, Key Object Selection that names every object of one analysis."""
+DEFAULT_TAKES: Final = ("SEG", "SR3D", "SR", "TEXT", "KOS")
+OUTPUTS: Final = ("SC", "GSPS", "RTSTRUCT", "PM")
+"""Kinds that a route may ask for: every peer of the route gets them besides what it takes."""
+OPTIONAL: Final = frozenset({"KOS", *OUTPUTS})
+"""Kinds whose refusal by a peer is noted, and fails no delivery: the findings are in the others."""
 HIGHEST_PORT: Final = 65535
 
 
@@ -35,6 +42,13 @@ def _positive(**values: float) -> None:
         if value <= 0:
             msg = f"{name} = {value}: allowed are values above 0"
             raise ValueError(msg)
+
+
+def _kinds(met: tuple[str, ...], allowed: tuple[str, ...], name: str) -> None:
+    unknown = sorted(set(met) - set(allowed))
+    if unknown:
+        msg = f"{name} = {unknown}: allowed are {', '.join(allowed)}"
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +183,7 @@ class Peer:
     host: str = ""  # may be left out for peers that only send
     port: int = 0
     addresses: tuple[str, ...] = ()  # CIDR blocks from which it may call; empty: any
-    takes: tuple[str, ...] = ("SEG", "SR3D", "SR", "TEXT")
+    takes: tuple[str, ...] = DEFAULT_TAKES
     quiet_s: float | None = None
     charset_fallback: str = ""  # SpecificCharacterSet assumed where a data set has none but bytes above 0x7F
     storage_commitment: bool = False
@@ -180,10 +194,7 @@ class Peer:
         _port(self.port, "port")
         for block in self.addresses:
             ip_network(block, strict=False)
-        unknown = set(self.takes) - set(TAKES)
-        if unknown:
-            msg = f"takes = {sorted(unknown)}: allowed are {', '.join(TAKES)}"
-            raise ValueError(msg)
+        _kinds(self.takes, TAKES, "takes")
 
     @property
     def can_receive(self) -> bool:
@@ -200,8 +211,13 @@ class Route:
     from_: tuple[str, ...] = ()  # peer names; empty: any
     to: tuple[str, ...] = ()
     when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()  # of OUTPUTS: what every peer of the route gets besides what it takes
     report_not_analysed: bool = False
     priority: int = 100  # lower goes first
+
+    def __post_init__(self) -> None:
+        """Refuse kinds that no route may ask for."""
+        _kinds(self.outputs, OUTPUTS, "outputs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

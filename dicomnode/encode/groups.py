@@ -8,7 +8,7 @@ from typing import Any
 from highdicom import sr
 from pydicom import Dataset
 
-from dicomnode.domain.dicom import CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, SEGMENTATION_STORAGE, Code
+from dicomnode.domain.dicom import CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, Code
 from dicomnode.domain.findings import Detection, EncodedObject, Measurement, ModelFindings, Organ, Provenance
 from dicomnode.domain.volume import SlicePlane
 from dicomnode.encode.codes import (
@@ -73,7 +73,7 @@ def organ_group(findings: ModelFindings, organ: Organ, stamp: Stamp, seg: tuple[
     else:
         group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
             referenced_segment=sr.ReferencedSegment(
-                SEGMENTATION_STORAGE, seg[0].sop_instance_uid, seg[1],
+                seg[0].sop_class_uid, seg[0].sop_instance_uid, seg[1],
                 source_series=sr.SourceSeriesForSegmentation(findings.stack.series_uid)), **shared)
     comment(group[0], findings)
     return group

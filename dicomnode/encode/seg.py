@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import highdicom as hd
 from pydicom import Dataset
@@ -10,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.domain.findings import EncodedObject, ModelFindings
 from dicomnode.encode import sources as images
-from dicomnode.encode.segments import describe, pixels_of, segments_of
+from dicomnode.encode.segments import describe, numbers_of, pixels_of, segments_of
 from dicomnode.encode.series import Role, Stamp, encoding, finish, identity
 
 SEG_SLOT = 10
@@ -18,6 +19,15 @@ SEG_SLOT = 10
 
 UPRIGHT_DEG = 0.01
 """Below this angle a stack counts as not tilted: one spacing describes it."""
+
+
+def encode_segs(findings: Sequence[ModelFindings], sources: Mapping[str, Sequence[Dataset]], stamp: Stamp,
+                wanted: frozenset[str] = frozenset({"SEG"})) -> tuple[EncodedObject, ...]:
+    """Return the segmentations of one set of results, in the forms that somebody will get."""
+    if "SEG" not in wanted:
+        return ()
+    made = (encode_seg(one, sources[one.stack.series_uid], stamp) for one in findings)
+    return tuple(one for one in made if one is not None)
 
 
 def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp) -> EncodedObject | None:
@@ -56,7 +66,7 @@ def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp
             omit_empty_frames=True, transfer_syntax_uid=ExplicitVRLittleEndian, content_label="AI_SEGMENTATION",
             content_description=f"{name} {findings.provenance.model_version}"[:64], **identity(stamp, role))
         _complete(result, head, findings, sources, stamp)
-        return finish(result, head, stamp, role)
+        return replace(finish(result, head, stamp, role), segments=numbers_of(name, segments))
 
 
 def _place(name: str, stamp: Stamp) -> int:

@@ -45,6 +45,11 @@ def segments_of(findings: ModelFindings) -> tuple[Segment, ...]:
                  for number, (label, lesion) in enumerate(pairs, start=1))
 
 
+def numbers_of(model_name: str, segments: tuple[Segment, ...]) -> dict[tuple[str, int], int]:
+    """Return the segment number of each structure, by model and label value; lesions have tracking UIDs instead."""
+    return {(model_name, one.label.value): one.number for one in segments if one.lesion is None}
+
+
 def pixels_of(findings: ModelFindings, segments: tuple[Segment, ...], frames: int | None = None) -> Mask:
     """Return what a SEG's frames hold: a label map, or one plane of 0 and 1 per segment where segments may overlap.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from highdicom import sr
 from pydicom import Dataset
 
-from dicomnode.domain.dicom import SEGMENTATION_STORAGE, Code
+from dicomnode.domain.dicom import Code
 from dicomnode.domain.findings import EncodedObject, ModelFindings, listed
 from dicomnode.encode import sources as images
 from dicomnode.encode.classes import class_group
@@ -23,7 +23,6 @@ from dicomnode.encode.codes import (
 )
 from dicomnode.encode.groups import Group, finding_group, organ_group
 from dicomnode.encode.observer import device
-from dicomnode.encode.segments import segments_of
 from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, reference_predecessors
 from dicomnode.encode.text import CLASSES_SLOT, class_report, negative_reports
 
@@ -33,6 +32,8 @@ FORMS: Final[tuple[tuple[str, type[sr.ComprehensiveSR | sr.Comprehensive3DSR]], 
 """The alternatives of a measurement report, best first: a peer gets the first that it takes."""
 
 Sources = Mapping[str, Sequence[Dataset]]
+Drawn = Mapping[tuple[str, int], tuple[EncodedObject, int]]
+"""(Model name, label value) → the segmentation that shows the structure, and its segment number there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,23 +47,26 @@ class Report:
     models: tuple[ModelFindings, ...]
     groups: Callable[[], list[Group]]
     evidence: tuple[Dataset, ...]
+    variant: str = ""  # tells apart what else is equal: the form of the segmentations that it refers to
+    refers_to: tuple[str, ...] = ()
 
 
 def encode_reports(findings: Sequence[ModelFindings], sources: Sources, stamp: Stamp,
-                   segs: Mapping[str, EncodedObject]) -> tuple[EncodedObject, ...]:
+                   segs: Sequence[EncodedObject] = ()) -> tuple[EncodedObject, ...]:
     """Return the reports of one set of results: findings, volumes, and what was looked for and not found.
 
     Findings (TID 1410, coordinates in every group, titled 126000) where a model found lesions; volumes (TID 1411
     with the segment, or TID 1501 where a model has no SEG; titled 126001) where it measured structures; classes (TID
     1501) where it classified; the negative report where a model looked for something and found none. Each measurement
-    report comes as Comprehensive 3D SR and as Comprehensive SR, alternatives in one group; classes in words too.
+    report comes as Comprehensive 3D SR and as Comprehensive SR, alternatives in one group; classes in words too. A
+    volumes report refers to segmentations of one form: one variant for each form that there is.
 
     Parameters
     ----------
     sources:
         Headers by SeriesInstanceUID, those of every stack among them.
     segs:
-        The SEG of each model that has one, by model name.
+        The segmentations of the models that have any, in every form that was made.
 
     Raises
     ------
@@ -76,7 +80,8 @@ def encode_reports(findings: Sequence[ModelFindings], sources: Sources, stamp: S
     if found:
         reports += _measurement_report(_findings_report(found, sources), sources, stamp)
     if measured:
-        reports += _measurement_report(_volumes_report(measured, stamp, segs), sources, stamp)
+        for form, drawn in _drawings(segs) or [("", {})]:
+            reports += _measurement_report(_volumes_report(measured, stamp, form, drawn), sources, stamp)
     if classified:
         reports += _measurement_report(_classes_report(classified, sources, stamp), sources, stamp)
         reports.append(class_report(classified, sources, stamp))
@@ -99,25 +104,26 @@ def _findings_report(models: tuple[ModelFindings, ...], sources: Sources) -> Rep
         groups=lambda: [finding_group(one, found) for one, found in reported])
 
 
-def _volumes_report(models: tuple[ModelFindings, ...], stamp: Stamp, segs: Mapping[str, EncodedObject]) -> Report:
-    with_segments = all(one.provenance.model_name in segs for one in models)
-    used = [segs[one.provenance.model_name] for one in models] if with_segments else []
+def _drawings(segs: Sequence[EncodedObject]) -> list[tuple[str, Drawn]]:
+    """Return, for each form of segmentation, what it shows where; binary first."""
+    forms = sorted({seg.kind for seg in segs}, key=("SEG", "LABELMAP").index)
+    return [(form, {place: (seg, number) for seg in segs if seg.kind == form for place, number in seg.segments.items()})
+            for form in forms]
 
-    def groups() -> list[Group]:
-        built: list[Group] = []
-        for one in models:
-            numbers = {segment.label.value: segment.number for segment in segments_of(one) if segment.lesion is None}
-            for organ in one.organs:
-                number = numbers.get(organ.label.value)
-                if with_segments and number is None:
-                    continue
-                seg = (segs[one.provenance.model_name], number) if with_segments and number is not None else None
-                built.append(organ_group(one, organ, stamp, seg))
-        return built
 
+def _volumes_report(models: tuple[ModelFindings, ...], stamp: Stamp, form: str, drawn: Drawn) -> Report:
+    measured = [(one, organ, drawn.get((one.provenance.model_name, organ.label.value)))
+                for one in models for organ in one.organs]
+    if {one.provenance.model_name for one in models} <= {name for name, _ in drawn}:
+        measured = [(one, organ, place) for one, organ, place in measured if place is not None]
+    else:
+        measured = [(one, organ, None) for one, organ, _ in measured]
+    used = {place[0].sop_instance_uid: place[0] for _, _, place in measured if place is not None}
     return Report(
-        group="volumes", slot=1, subject="volumes", title=ONCOLOGY_MEASUREMENT_REPORT, models=models, groups=groups,
-        evidence=tuple(_seg_reference(seg, models[0].stack.study_uid) for seg in used))
+        group="volumes", slot=1, subject="volumes", title=ONCOLOGY_MEASUREMENT_REPORT, models=models,
+        groups=lambda: [organ_group(one, organ, stamp, place) for one, organ, place in measured],
+        evidence=tuple(_seg_reference(seg, models[0].stack.study_uid) for seg in used.values()),
+        variant="" if form in {"", "SEG"} else f"|{form}", refers_to=tuple(used))
 
 
 def _classes_report(models: tuple[ModelFindings, ...], sources: Sources, stamp: Stamp) -> Report:
@@ -137,14 +143,14 @@ def _measurement_report(report: Report, sources: Sources, stamp: Stamp) -> list[
         if not groups:
             return []
         for kind, form in FORMS:
-            role = Role(kind=kind, group=report.group, name=f"{report.group}|{kind}", slot=report.slot,
+            role = Role(kind=kind, group=report.group, name=f"{report.group}|{kind}{report.variant}", slot=report.slot,
                         subject=report.subject, models=tuple(one.provenance.model_name for one in report.models))
             head = images.head_of(source)
             document = form(
                 evidence=[images.unnamed(head), *report.evidence], content=_content(report, head, stamp, groups),
                 is_complete=True, is_final=False, is_verified=False, **identity(stamp, role))
             reference_predecessors(document, stamp)
-            written.append(finish(document, head, stamp, role))
+            written.append(replace(finish(document, head, stamp, role), refers_to=report.refers_to))
     return written
 
 
@@ -162,5 +168,5 @@ def _content(report: Report, head: Dataset, stamp: Stamp, groups: list[Group]) -
 def _seg_reference(seg: EncodedObject, study_uid: str) -> Dataset:
     light = Dataset()
     light.StudyInstanceUID, light.SeriesInstanceUID = study_uid, seg.series_uid
-    light.SOPClassUID, light.SOPInstanceUID = SEGMENTATION_STORAGE, seg.sop_instance_uid
+    light.SOPClassUID, light.SOPInstanceUID = seg.sop_class_uid, seg.sop_instance_uid
     return light

@@ -10,22 +10,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from pydicom import Dataset
-
 from dicomnode import __version__
 from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed, Provenance
 from dicomnode.domain.job import derived_uid
 from dicomnode.domain.model import ModelFile
-from dicomnode.encode.capture import encode_capture
-from dicomnode.encode.seg import encode_seg
+from dicomnode.domain.node import DEFAULT_TAKES
 from dicomnode.encode.series import Stamp
-from dicomnode.encode.sr import encode_reports
 from dicomnode.encode.text import encode_notice
 from dicomnode.infer.measure import model_findings
 from dicomnode.infer.merge import merged
 from dicomnode.infer.output import RawOutput
 from dicomnode.infer.pool import Pool
 from dicomnode.read.series import LoadedSeries, load, load_headers
+from dicomnode.run.encoding import Material, encode_all
 from dicomnode.run.reading import Once, Reader
 
 Progress = Callable[[str, float], None]
@@ -71,11 +68,17 @@ def analyse(
     identity: Identity,
     *,
     clock: Callable[[], datetime],
+    wanted: frozenset[str] = frozenset(DEFAULT_TAKES),
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
     reader: Reader = load,
 ) -> Analysis:
     """Run every model of a route and encode their findings as one set of results.
+
+    Parameters
+    ----------
+    wanted:
+        Kinds of objects that somebody will get; what a model file asks for is made besides.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def analyse(
         volumes = {uid: one.volume for uid, one in result.loaded.items()}
         result.findings = merged(result.findings, volumes)
     with _timed(result.seconds, "encode"):
-        result.objects = _encode(result, identity, tell)
+        result.objects = _encode(result, identity, wanted, tell)
     return result
 
 
@@ -163,26 +166,23 @@ def _account(result: Analysis, output: RawOutput) -> None:
     result.notes = (*result.notes, *output.notes)
 
 
-def _encode(result: Analysis, identity: Identity, tell: Progress) -> tuple[EncodedObject, ...]:
+def _encode(
+    result: Analysis, identity: Identity, wanted: frozenset[str], tell: Progress
+) -> tuple[EncodedObject, ...]:
     tell("encode", 0.0)
     stamp = _stamp(identity, tuple(f.provenance for f in result.findings), result.findings[-1].provenance.content_time)
-    sources: dict[str, Sequence[Dataset]] = {uid: one.sources for uid, one in result.loaded.items()}
-    segs = {}
-    for findings in _wanting(result, "seg"):
-        seg = encode_seg(findings, sources[findings.stack.series_uid], stamp)
-        if seg is not None:
-            segs[findings.provenance.model_name] = seg
-    reports = encode_reports(_wanting(result, "sr"), sources, stamp, segs)
-    pictured = _wanting(result, "capture")
-    volumes = {uid: one.volume for uid, one in result.loaded.items()}
-    capture = encode_capture(pictured, volumes, sources, stamp) if pictured else None
+    objects = encode_all(
+        Material(
+            findings=result.findings,
+            models=result.models,
+            volumes={uid: one.volume for uid, one in result.loaded.items()},
+            sources={uid: one.sources for uid, one in result.loaded.items()},
+            stamp=stamp,
+            wanted=wanted,
+        )
+    )
     tell("encode", 1.0)
-    return (*segs.values(), *reports, *((capture,) if capture else ()))
-
-
-def _wanting(result: Analysis, output: str) -> tuple[ModelFindings, ...]:
-    """Return the findings of the models whose file asks for this kind of object."""
-    return tuple(f for f, model in zip(result.findings, result.models, strict=True) if getattr(model.outputs, output))
+    return objects
 
 
 def _stamp(identity: Identity, provenance: tuple[Provenance, ...], now: datetime) -> Stamp:

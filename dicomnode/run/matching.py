@@ -122,6 +122,7 @@ class Matcher:
             models=tuple(
                 ModelSnapshot(name=m.name, digest=m.digest, file_digest=m.file_digest, toml=text) for m, text in files
             ),
+            outputs=outcome.route.outputs,
             report_not_analysed=outcome.route.report_not_analysed,
             source_ae_titles=tuple(sorted(record.source_ae_titles)),
         )

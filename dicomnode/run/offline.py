@@ -9,7 +9,7 @@ from pathlib import Path
 from dicomnode import __version__, logs
 from dicomnode.domain.job import UID_NAMESPACE, fingerprint
 from dicomnode.domain.model import ModelFile
-from dicomnode.domain.node import NodeConfig, Route
+from dicomnode.domain.node import DEFAULT_TAKES, NodeConfig, Route
 from dicomnode.domain.study import InstanceRecord, SeriesRecord, StudyRecord
 from dicomnode.errors import CannotUnderstand, NoSuitableSeries
 from dicomnode.infer.pool import Pool
@@ -22,12 +22,18 @@ log = logs.get("run")
 
 
 def process_folder(
-    folder: Path, models: Sequence[ModelFile], config: NodeConfig, out: Path, *, device: str | None = None
+    folder: Path, models: Sequence[ModelFile], config: NodeConfig, out: Path, *, device: str | None = None,
+    also: Sequence[str] = (),
 ) -> tuple[Analysis, list[Path]]:
     """Analyse the one study below ``folder`` with these models, as one route would, and write the objects to ``out``.
 
     The UIDs follow from all that the objects are made of, headers included: the same folder gives the same
     UIDs, and images of which one attribute was corrected give others.
+
+    Parameters
+    ----------
+    also:
+        Kinds of objects (``domain.node.TAKES``) to make besides those that every peer takes and the model files want.
 
     Raises
     ------
@@ -50,7 +56,7 @@ def process_folder(
     identity = identity_of(models, inputs, language=config.worker.language)
     pool = Pool(config.node.models_dir, device=device or config.worker.device, threads=config.worker.threads, warm=1)
     try:
-        analysis = analyse(tasks, pool, identity, clock=utc_now)
+        analysis = analyse(tasks, pool, identity, clock=utc_now, wanted=frozenset((*DEFAULT_TAKES, *also)))
     finally:
         pool.close()
     return analysis, _write(analysis, out)

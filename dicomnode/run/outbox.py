@@ -6,23 +6,43 @@ from collections.abc import Mapping, Sequence
 
 from dicomnode.domain.findings import EncodedObject
 from dicomnode.domain.job import NewDelivery
-from dicomnode.domain.node import Peer
+from dicomnode.domain.node import DEFAULT_TAKES, Peer
 
 
-def deliveries_for(to: Sequence[str], peers: Mapping[str, Peer], objects: Sequence[EncodedObject]) -> list[NewDelivery]:
+def kinds_for(peer: str, peers: Mapping[str, Peer], outputs: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the kinds of objects that a peer of a route gets: those that it takes, then those that the route adds."""
+    takes = peers[peer].takes if peer in peers else DEFAULT_TAKES
+    return tuple(dict.fromkeys((*takes, *outputs)))
+
+
+def wanted(to: Sequence[str], peers: Mapping[str, Peer], outputs: Sequence[str] = ()) -> frozenset[str]:
+    """Return the kinds of objects that any peer of a route gets; where there is no peer, those of a peer unasked."""
+    return frozenset(kind for peer in to or ("",) for kind in kinds_for(peer, peers, outputs))
+
+
+def deliveries_for(
+    to: Sequence[str], peers: Mapping[str, Peer], objects: Sequence[EncodedObject], outputs: Sequence[str] = ()
+) -> list[NewDelivery]:
     """Say which peer gets which objects: of each group the alternatives that it takes, in its own order.
 
     A peer that takes none of them gets no delivery.
     A peer that left the configuration since the job was made gets a delivery all the same: it shows as stuck.
     """
-    groups = list(dict.fromkeys(one.group for one in objects))
     found = []
     for name in to:
-        takes = peers[name].takes if name in peers else Peer(name=name, ae_title="UNKNOWN").takes
-        items = [
-            [one.sop_instance_uid for kind in takes for one in objects if one.group == group and one.kind == kind]
-            for group in groups
-        ]
-        if any(items):
-            found.append(NewDelivery(peer=name, items=[item for item in items if item]))
+        items = _items(objects, kinds_for(name, peers, outputs))
+        if items:
+            found.append(NewDelivery(peer=name, items=items))
     return found
+
+
+def _items(objects: Sequence[EncodedObject], kinds: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the alternatives of each group; an object that stands for several groups is one of each of them."""
+    groups = list(dict.fromkeys(one.group for one in objects))
+    several = {group.partition("/")[0] for group in groups if "/" in group}
+    items = [
+        tuple(one.sop_instance_uid for kind in kinds for one in objects
+              if one.kind == kind and one.group in {group, group.partition("/")[0]})
+        for group in groups if group not in several
+    ]
+    return [item for item in dict.fromkeys(items) if item]

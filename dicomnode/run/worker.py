@@ -27,7 +27,7 @@ from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run as loop
 from dicomnode.run.loop import typed, utc_now
 from dicomnode.run.matching import notice_after_failure
-from dicomnode.run.outbox import deliveries_for
+from dicomnode.run.outbox import deliveries_for, wanted
 from dicomnode.run.prefetch import ReadAhead
 from dicomnode.run.presence import Presence
 from dicomnode.run.ready import ReadyModels
@@ -110,7 +110,7 @@ class Worker:
             objects, data = analysis.objects, _figures(analysis)
         stored = self._store(job, objects)
         now = utc_now()
-        deliveries = deliveries_for(job.snapshot.to, self._config.peers, objects)
+        deliveries = deliveries_for(job.snapshot.to, self._config.peers, objects, job.snapshot.outputs)
         with self._ledger.write() as connection:
             jobs.complete(connection, job, results=stored, now=now, data=data, deliveries=deliveries)
             for peer in set(job.snapshot.to) - {one.peer for one in deliveries}:
@@ -127,6 +127,7 @@ class Worker:
             self._pool,
             self._identity(job),
             clock=utc_now,
+            wanted=wanted(job.snapshot.to, self._config.peers, job.snapshot.outputs),
             cancelled=cancelled,
             progress=lambda stage, fraction: self._tell(job, stage, fraction),
             reader=self._ahead.load,
@@ -172,6 +173,7 @@ class Worker:
             path=path,
             size_bytes=len(one.payload),
             sha256=hashlib.sha256(one.payload).hexdigest(),
+            refers_to=one.refers_to,
         )
 
     def _settle(self, job: jobs.ClaimedJob, error: DicomNodeError) -> None:

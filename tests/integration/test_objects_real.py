@@ -49,7 +49,7 @@ def test_results_on_a_real_series_are_valid_and_lie_on_its_voxels(name, tmp_path
                  slice(columns // 2, columns // 2 + 6))
     found = findings(stack, mask, lesions=[spot])
     seg = encode_seg(found, sources, stamp())
-    results = [seg, *encode_reports([found], {stack.series_uid: sources}, stamp(), {"demo_chest": seg})]
+    results = [seg, *encode_reports([found], {stack.series_uid: sources}, stamp(), [seg])]
     assert broken_rules([parsed(one) for one in results], sources) == []
     assert_drawn_on_sources(seg, found)
     assert_no_dciodvfy_error(results, tmp_path)

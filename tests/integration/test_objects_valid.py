@@ -57,9 +57,9 @@ def every_result(series):
     seg = encode_seg(found, series, marked)
     volume = Volume(values_zyx=np.zeros(SHAPE, np.int16), stack=found.stack, modality=series[0].Modality)
     reason = NotAnalysed(reason="MissingSlices", text="gap of 7.0 mm after slice 12", study_uid=found.stack.study_uid)
-    return [seg, *encode_reports([found], {uid: series}, marked, {"demo_chest": seg}),
-            *encode_reports([silent], {uid: series}, later, {}), encode_notice(reason, series, later),
-            *encode_reports([classes_of(found)], {uid: series}, stamp(job_key="classes", language="zh-CN"), {}),
+    return [seg, *encode_reports([found], {uid: series}, marked, [seg]),
+            *encode_reports([silent], {uid: series}, later, []), encode_notice(reason, series, later),
+            *encode_reports([classes_of(found)], {uid: series}, stamp(job_key="classes", language="zh-CN"), []),
             encode_capture([found], {uid: volume}, {uid: series}, marked)]
 
 

@@ -31,7 +31,7 @@ def files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("annotations")
     made = findings(STACK, MASK, lesions=[block(SHAPE, slice(1, 3), slice(3, 5), slice(4, 6))])
     seg = encode_seg(made, SERIES, stamp())
-    reports = encode_reports([made], {STACK.series_uid: SERIES}, stamp(), {"demo_chest": seg})
+    reports = encode_reports([made], {STACK.series_uid: SERIES}, stamp(), [seg])
     (folder / "seg.dcm").write_bytes(seg.payload)
     (folder / "sr.dcm").write_bytes(next(one.payload for one in reports if one.group == "findings"))
     affine = np.diag((-1.0, -1.0, 1.0, 1.0)) @ STACK.affine_lps_mm[:, [2, 1, 0, 3]]

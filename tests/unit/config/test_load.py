@@ -175,7 +175,10 @@ def test_a_misspelt_sop_class_is_refused_with_its_neighbour(write):
     ("[peers.x]\nae_title = 'X'\nhost = 'h'",
      "[peers.x]: host is given without port; give both, or neither for a peer that only sends"),
     ("[peers.x]\nae_title = 'X'\ntakes = ['SGE']",
-     "[peers.x] takes[0] = \"SGE\": allowed are 'SEG', 'SR3D', 'SR', 'TEXT' or 'SC'"),
+     ("[peers.x] takes[0] = \"SGE\": allowed are 'SEG', 'LABELMAP', 'SR3D', 'SR', 'TEXT', 'SC', "
+      "'GSPS', 'RTSTRUCT', 'PM' or 'KOS'")),
+    ("[[routes]]\nname = 'r'\nmodel = 'lungs'\noutputs = ['SEG']",
+     "[[routes]] \"r\": outputs[0] = \"SEG\": allowed are 'SC', 'GSPS', 'RTSTRUCT' or 'PM'"),
     ("[peers.x]\nae_title = 'X'\n[peers.y]\nae_title = 'X'",
      ('[peers.y] ae_title = "X": peers.x has it too; '
      "give each its own, or say by addresses = [...] from where each calls")),

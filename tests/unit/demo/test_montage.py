@@ -32,7 +32,7 @@ def study(tmp_path):
     drawn = replace(drawn, detections=(replace(lesion(NODULE_VOXELS), probability=0.8, probability_by=detector),))
     own = stamp(drawn.provenance, detector)
     seg = encode_seg(drawn, series, own)
-    objects = (seg, *encode_reports([drawn], {drawn.stack.series_uid: series}, own, {"demo_chest": seg}))
+    objects = (seg, *encode_reports([drawn], {drawn.stack.series_uid: series}, own, [seg]))
     (tmp_path / "results").mkdir()
     for one in objects:
         if one.kind != "SR":

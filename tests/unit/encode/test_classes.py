@@ -38,7 +38,7 @@ def found_of(*presences: Presence):
 def reports_of(*presences: Presence, language: str = "en"):
     found = found_of(*presences)
     own = stamp(found.provenance, language=language)
-    return encode_reports([found], {found.stack.series_uid: SERIES}, own, {})
+    return encode_reports([found], {found.stack.series_uid: SERIES}, own, [])
 
 
 def items(node):
@@ -115,7 +115,7 @@ def test_where_no_finding_is_present_the_report_says_that_this_is_no_proof(prese
     found = found_of(*presences)
     first, second = found.classifications
     found = replace(found, classifications=(replace(first, of=replace(first.of, finding=finding)), second))
-    reports = encode_reports([found], {found.stack.series_uid: SERIES}, stamp(found.provenance), {})
+    reports = encode_reports([found], {found.stack.series_uid: SERIES}, stamp(found.provenance), [])
     text = "\n".join(item.get("TextValue", "") for item in items(parsed(reports[2])))
     assert ("does not prove that nothing is there" in text) is said
 

@@ -39,7 +39,7 @@ def reports_of(series, *found: ModelFindings, with_seg=True, **changes: object):
     own = stamp(*(one.provenance for one in found), **changes)
     sources = {one.stack.series_uid: series for one in found}
     segs = {one.provenance.model_name: encode_seg(one, series, own) for one in found} if with_seg else {}
-    return encode_reports(found, sources, own, {name: seg for name, seg in segs.items() if seg}), segs
+    return encode_reports(found, sources, own, [seg for seg in segs.values() if seg]), segs
 
 
 def content(one):
@@ -255,7 +255,7 @@ def test_sources_of_another_series_are_an_encoding_error():
     series = ct_series(np.zeros(SHAPE))
     found = findings(stack_of(series), a_mask(), lesions=[ONE])
     with pytest.raises(EncodingError, match="6 of 6 planes have no header"):
-        encode_reports([found], {}, stamp(), {})
+        encode_reports([found], {}, stamp(), [])
 
 
 def box_only(found: ModelFindings, inside, *, uid: str, number: int = 1) -> ModelFindings:

@@ -35,9 +35,9 @@ def every_object(series, marked=None, **changes: object):
     found, own = some_findings(series), marked or stamp(**changes)
     uid = found.stack.series_uid
     seg = encode_seg(found, series, own)
-    reports = encode_reports([found], {uid: series}, own, {"demo_chest": seg})
+    reports = encode_reports([found], {uid: series}, own, [seg])
     silent = replace(found, detections=(), lesion_zyx=None, organs=())
-    negative = encode_reports([silent], {uid: series}, own, {})
+    negative = encode_reports([silent], {uid: series}, own, [])
     reason = NotAnalysed(reason="MissingSlices", text="gap of 7 mm", study_uid=found.stack.study_uid)
     return [seg, *reports, *negative, encode_notice(reason, series, own)]
 

@@ -60,7 +60,7 @@ def the_box(*items: Dataset):
 
 def test_both_forms_of_the_nodes_own_report_give_the_outline_of_each_finding():
     made = findings(STACK, np.zeros(SHAPE, np.uint8), lesions=[LESION])
-    objects = encode_reports([made], {STACK.series_uid: SERIES}, stamp(), {})
+    objects = encode_reports([made], {STACK.series_uid: SERIES}, stamp(), [])
     forms = [one for one in objects if one.group == "findings"]
     assert len(forms) == 2
     for form in forms:

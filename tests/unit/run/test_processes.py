@@ -17,7 +17,7 @@ from dicomnode.errors import ClaimLost, LedgerUnavailable
 from dicomnode.run.bell import Bell, ring
 from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run
-from dicomnode.run.outbox import deliveries_for
+from dicomnode.run.outbox import deliveries_for, wanted
 from dicomnode.run.presence import Presence, living
 
 
@@ -114,7 +114,25 @@ OBJECTS = [an_object("SEG", "seg", 1), an_object("SR3D", "findings", 2), an_obje
 def test_a_peer_gets_of_each_group_the_forms_it_takes_in_its_own_order():
     peer = Peer(name="pacs", ae_title="PACS", takes=("SR", "SR3D", "SEG"))
     (delivery,) = deliveries_for(["pacs"], {"pacs": peer}, OBJECTS)
-    assert delivery.items == [["2.25.1"], ["2.25.3", "2.25.2"]]
+    assert delivery.items == [("2.25.1",), ("2.25.3", "2.25.2")]
+
+
+def test_a_peer_gets_what_its_route_adds_to_what_it_takes():
+    objects = [*OBJECTS, an_object("SC", "summary", 4), an_object("PM", "map", 5)]
+    peers = {"pacs": Peer(name="pacs", ae_title="PACS")}
+    (delivery,) = deliveries_for(["pacs"], peers, objects, ("SC",))
+    assert delivery.items == [("2.25.1",), ("2.25.2", "2.25.3"), ("2.25.4",)]
+    assert wanted(["pacs"], peers, ("SC",)) == {"SEG", "SR3D", "SR", "TEXT", "KOS", "SC"}
+
+
+def test_one_object_that_stands_for_several_is_an_alternative_of_each():
+    parts = [an_object("SEG", "seg:m/1", 1), an_object("SEG", "seg:m/2", 2), an_object("LABELMAP", "seg:m", 3)]
+    peers = {"both": Peer(name="both", ae_title="A", takes=("LABELMAP", "SEG")),
+             "maps": Peer(name="maps", ae_title="B", takes=("LABELMAP",)), "old": Peer(name="old", ae_title="C")}
+    both, maps, old = deliveries_for(["both", "maps", "old"], peers, parts)
+    assert both.items == [("2.25.3", "2.25.1"), ("2.25.3", "2.25.2")]
+    assert maps.items == [("2.25.3",)]
+    assert old.items == [("2.25.1",), ("2.25.2",)]
 
 
 def test_a_peer_that_takes_nothing_of_a_job_gets_no_delivery():

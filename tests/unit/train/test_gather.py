@@ -57,7 +57,7 @@ def with_results(folder, name, *, lesions=LESIONS, **changes: object):
     made = findings(stack_of(series), organs(), lesions=lesions)
     mark, sources = stamp(job_key=name), {stack_of(series).series_uid: series}
     seg = encode_seg(made, series, mark)
-    for number, one in enumerate((seg, *encode_reports([made], sources, mark, {"demo_chest": seg}))):
+    for number, one in enumerate((seg, *encode_reports([made], sources, mark, [seg]))):
         (folder / name / f"result{number}.dcm").write_bytes(one.payload)
     return made.segmentation.mask_zyx
 

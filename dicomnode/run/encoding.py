@@ -1,0 +1,72 @@
+"""Which objects a set of results has: one function per kind, in the order in which peers get them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydicom import Dataset
+
+from dicomnode.domain.findings import EncodedObject, ModelFindings
+from dicomnode.domain.model import ModelFile
+from dicomnode.domain.volume import Volume
+from dicomnode.encode.capture import encode_capture
+from dicomnode.encode.seg import encode_segs
+from dicomnode.encode.series import Stamp
+from dicomnode.encode.sr import encode_reports
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What every encoder works from.
+
+    Parameters
+    ----------
+    models:
+        One per findings.
+    volumes, sources:
+        Images and headers by SeriesInstanceUID.
+    wanted:
+        Kinds of objects that somebody will get.
+    """
+
+    findings: tuple[ModelFindings, ...]
+    models: tuple[ModelFile, ...]
+    volumes: Mapping[str, Volume]
+    sources: Mapping[str, Sequence[Dataset]]
+    stamp: Stamp
+    wanted: frozenset[str]
+
+    def allowing(self, output: str) -> tuple[ModelFindings, ...]:
+        """Return the findings of the models whose file does not forbid what peers take anyway: ``seg``, ``sr``."""
+        return tuple(f for f, m in zip(self.findings, self.models, strict=True) if getattr(m.outputs, output))
+
+    def asking(self, output: str, kind: str) -> tuple[ModelFindings, ...]:
+        """Return all findings where a peer gets this kind, else those of the models whose file asks for it."""
+        return self.findings if kind in self.wanted else self.allowing(output)
+
+
+def encode_all(material: Material) -> tuple[EncodedObject, ...]:
+    """Encode everything that somebody will get, or that a model file asks for, in the order of sending.
+
+    Raises
+    ------
+    EncodingError
+        The findings could not be written: our fault.
+    """
+    segmentations = _segmentations(material)
+    return (*segmentations, *_reports(material, segmentations), *_captures(material))
+
+
+def _segmentations(material: Material) -> tuple[EncodedObject, ...]:
+    return encode_segs(material.allowing("seg"), material.sources, material.stamp, material.wanted)
+
+
+def _reports(material: Material, segmentations: Sequence[EncodedObject]) -> tuple[EncodedObject, ...]:
+    return encode_reports(material.allowing("sr"), material.sources, material.stamp, segmentations)
+
+
+def _captures(material: Material) -> tuple[EncodedObject, ...]:
+    pictured = material.asking("capture", "SC")
+    made = encode_capture(pictured, material.volumes, material.sources, material.stamp) if pictured else None
+    return (made,) if made else ()
