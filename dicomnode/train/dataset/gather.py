@@ -18,7 +18,7 @@ from dicomnode.train.dataset.gather_case import Truth, boxes, label_map
 from dicomnode.train.dataset.gather_channels import Channel, Channels, channels_of, group_of
 from dicomnode.train.dataset.gather_labels import LabelRule, Labels, rules_of
 from dicomnode.train.dataset.gather_match import Mark, boxes_of_tables, matched
-from dicomnode.train.dataset.gather_notes import Leavings, odd_patients
+from dicomnode.train.dataset.gather_notes import Leavings, image_digest, odd_patients, same_images
 from dicomnode.train.dataset.gather_walk import Found, class_rows, walk
 from dicomnode.train.dataset.pseudonyms import Pseudonyms
 from dicomnode.train.dataset.split import patients_to_splits
@@ -117,6 +117,7 @@ class _Gathering:
         self._writer: DatasetWriter | None = None
         self._leavings = Leavings(found, wishes.source, self._names)
         self._notes: dict[str, tuple[str, ...]] = {}
+        self._pixels: dict[str, str] = {}
         self._used: set[str] = set()
         self._tried: set[str] = set()  # series, and studies whose series are channels of one case
 
@@ -209,6 +210,7 @@ class _Gathering:
             box_labels=[place for _, place in truth.boxes],
             klass=None if class_label is None else self._labels.index(class_label),
             group=group_of(self._found.series[uid], channels.reference.stack))
+        self._pixels[case.id] = image_digest(channels.volumes)
         self._notes[case.id] = tuple(self._names.without_uids(note) for note in truth.notes)
 
     def _opened(self, channels: Channels) -> DatasetWriter:
@@ -232,7 +234,8 @@ class _Gathering:
         dataset = self._writer.close(self._wishes.seed, self._wishes.shares)
         return Gathered(dataset=dataset, left_out=self._leavings.shown, notes=self._notes,
                         passed_over=tuple(sorted(self._labels.passed_over)),
-                        warnings=odd_patients(self._found.series[uid].instances[0] for uid in self._used))
+                        warnings=(*odd_patients(self._found.series[uid].instances[0] for uid in self._used),
+                                  *same_images(dataset, self._pixels)))
 
     def _absent(self, uids: Iterable[str]) -> None:
         for uid in sorted(set(uids) - self._found.series.keys()):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dicomnode.domain.study import InstanceRecord
+from dicomnode.train.dataset.cases import Dataset
 from dicomnode.train.dataset.gather_walk import Found
 from dicomnode.train.dataset.pseudonyms import Pseudonyms
 
@@ -52,3 +57,29 @@ def odd_patients(of_each_series: Iterable[InstanceRecord]) -> tuple[str, ...]:
         found.append(f"{len(studies)} studies have one PatientID and count as one patient; if they are of several, "
                      "the identifiers were lost and the split is not by patient")
     return tuple(found)
+
+
+def image_digest(images_zyx: Sequence[NDArray[np.generic]]) -> str:
+    """Name the values of a case's images, wherever they lie and whoever they are said to be of."""
+    digest = hashlib.sha256()
+    for image in images_zyx:
+        digest.update(f"{image.shape}{image.dtype}".encode())
+        digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+def same_images(dataset: Dataset, digests: Mapping[str, str]) -> tuple[str, ...]:
+    """Say which cases hold the same images under two patients: what is learned from one is scored on the other.
+
+    Parameters
+    ----------
+    digests:
+        Case id → ``image_digest``.
+    """
+    of_each: dict[str, list[tuple[str, str, str]]] = {}
+    for split, case in dataset.cases:
+        of_each.setdefault(digests[case.id], []).append((case.id, split, case.patient))
+    return tuple(
+        "the same images under several patients: " + ", ".join(f"case {name} ({split})" for name, split, _ in cases)
+        + "; give them one PatientID or take all but one away, or the scores are not of unseen patients"
+        for cases in of_each.values() if len({patient for _, _, patient in cases}) > 1)
