@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,10 @@ from dicomnode.read.pixels import ValueVolume, rescale, stored_frames
 from dicomnode.read.preflight import preflight
 from dicomnode.read.values import numbers, texts
 
+Going = Callable[[int], None]
+"""Called before each file is parsed and before each is decoded, with the bytes that the volume takes (0 while it is not
+known); what it raises ends the reading."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadedSeries:
@@ -44,7 +48,12 @@ class LoadedSeries:
     notes: tuple[str, ...] = ()
 
 
-def load(paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") -> LoadedSeries:
+def _to_the_end(_bytes: int) -> None:
+    """Let reading go on."""
+
+
+def load(paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "",
+         going: Going = _to_the_end) -> LoadedSeries:
     """Read a series into one volume, or say exactly why it cannot be one.
 
     Parameters
@@ -53,6 +62,8 @@ def load(paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") 
         PS3.10 files of one series, in any order.
     role:
         What the model declares about this input: number of slices, spacing, tilt.
+    going:
+        Whether to go on; see ``Going``.
 
     Returns
     -------
@@ -65,11 +76,11 @@ def load(paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") 
     UnusableInput
         The class names the reason; see ``geometry.planes_of``, ``preflight.preflight``, ``pixels``.
     """
-    parts = _parsed(paths)
+    parts = _parsed(paths, going)
     stack = planes_of([part.header for part in parts.values()])
     admit(stack, role)
     ordered = {plane.instance.sop_instance_uid: parts[plane.instance.sop_instance_uid] for plane in stack.planes}
-    volume = Volume(values_zyx=_values(ordered, stack).values_zyx, stack=stack,
+    volume = Volume(values_zyx=_values(ordered, stack, going).values_zyx, stack=stack,
                     modality="".join(texts(next(iter(ordered.values())).header, "Modality")))
     sources, notes = _sources(
         list(ordered.values()), charset_fallback, lenient=False, between_mm=stack.slice_spacing_mm)
@@ -104,10 +115,11 @@ def load_headers(paths: Sequence[Path], *, charset_fallback: str = "") -> tuple[
     return _sources(parts, charset_fallback, lenient=True)[0]
 
 
-def _parsed(paths: Sequence[Path]) -> dict[str, Part10]:
+def _parsed(paths: Sequence[Path], going: Going) -> dict[str, Part10]:
     """Parse each file; SOP Instance UID → file. The same data set twice counts once."""
     parts: dict[str, Part10] = {}
     for path in paths:
+        going(0)
         try:
             part = parse(path)
         except CannotUnderstand as error:
@@ -129,13 +141,14 @@ def _data_set(part: Part10) -> bytes:
         return stream.read()
 
 
-def _values(parts: dict[str, Part10], stack: SliceStack) -> ValueVolume:
+def _values(parts: dict[str, Part10], stack: SliceStack, going: Going) -> ValueVolume:
     """Read the frames file by file, each into its slice."""
     volume = ValueVolume(stack.shape_zyx)
     slices: dict[str, list[tuple[int, int]]] = {}
     for index, plane in enumerate(stack.planes):
         slices.setdefault(plane.instance.sop_instance_uid, []).append((plane.frame, index))
     for name, frames in slices.items():
+        going(volume.values_zyx.nbytes)
         part, frames_up = parts[name], sorted(frames)
         stored = stored_frames(part, [frame for frame, _ in frames_up])
         for (frame, index), values in zip(frames_up, stored, strict=True):

@@ -36,6 +36,10 @@ Found: TypeAlias = dict[tuple[tuple[Path, ...], str], LoadedSeries]
 log = logs.get("run")
 
 
+class _Enough(Exception):
+    """Reading ends before the series does: nobody waits for it any more, or it is too large."""
+
+
 @dataclass(slots=True)
 class _Reading:
     """One look: which job it found, and what is read for it."""
@@ -58,7 +62,8 @@ class ReadAhead:
     digests:
         Which models this worker may claim work for.
     most_bytes:
-        Larger inputs are not read ahead; 0 reads nothing ahead.
+        What is held of a job takes no more memory than this, decoded; a series beyond it is left for the claim. 0
+        reads nothing ahead.
     """
 
     def __init__(self, ledger: Ledger, inputs: Inputs, digests: Callable[[datetime], frozenset[str]], *,
@@ -80,8 +85,9 @@ class ReadAhead:
 
     def forget(self) -> None:
         """Give everything back: no job waits, so another worker took the one that was read."""
-        if self._next is not None:
-            self._next.dropped.set()
+        for reading in (self._next, self._present):
+            if reading is not None:
+                reading.dropped.set()
         self._present = self._next = None
 
     def look(self, now: datetime, *, attempt: int) -> None:
@@ -102,7 +108,7 @@ class ReadAhead:
         return found
 
     def close(self) -> None:
-        """Wait for what is being read, and forget it."""
+        """Stop what is being read at its next file, and forget it."""
         self.forget()
         self._thread.shutdown(cancel_futures=True)
 
@@ -127,13 +133,20 @@ class ReadAhead:
         tasks = self._inputs.tasks(job.job_id, job.study_uid, job.snapshot)
         wanted = {(tuple(task.paths[role.role]), charset): role for task in tasks
                   for role in task.model.inputs if role.role in task.paths}
-        if sum(path.stat().st_size for paths, _ in wanted for path in paths) > self._most_bytes:
-            return {}
         found: Found = {}
+
+        def going(more_bytes: int) -> None:
+            held_bytes = sum(one.volume.values_zyx.nbytes for one in found.values())
+            if reading.dropped.is_set() or held_bytes + more_bytes > self._most_bytes:
+                raise _Enough
+
         for key, role in wanted.items():
-            if reading.dropped.is_set():
-                return {}
-            found[key] = load(key[0], role, charset_fallback=charset)
+            try:
+                found[key] = load(key[0], role, charset_fallback=charset, going=going)
+            except _Enough:
+                break
+        if reading.dropped.is_set():
+            return {}
         log.info("job_read_ahead", job=job.job_id, study_uid=job.study_uid, series=len(found),
                  seconds=round(time.monotonic() - began_s, 3))
         return found

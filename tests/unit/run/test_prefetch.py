@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from dicomnode.ledger import jobs
 from dicomnode.read.header import record, store_path
 from dicomnode.read.series import load
 from dicomnode.run.inputs import Inputs
-from dicomnode.run.prefetch import ReadAhead
+from dicomnode.run.prefetch import ReadAhead, _Reading
 from dicomnode.spool import Spool
 from tests.builders import ct_series, write_file
 from tests.bundles import LUNG, ORGAN
@@ -26,6 +27,7 @@ MODEL = ModelFile(
     name="model0", task="segmentation", bundle="b", digest=DIGEST, intended_use="Tests only.",
     inputs=(InputRole(role="ct"),), runtime=Runtime(),
     labels=(Label(value=1, name="Lung", category=ORGAN, type=LUNG, colour_rgb=(1, 2, 3)),))
+DECODED_BYTES = 4 * 8 * 8 * 2
 
 
 @pytest.fixture
@@ -170,10 +172,37 @@ def test_nothing_is_read_beside_a_job_that_is_tried_again_nor_for_one(ahead, sql
     assert state(sqlite_ledger, job_id) == (State.SCHEDULED, 1)
 
 
-def test_a_study_larger_than_the_limit_is_left_for_its_claim(sqlite_ledger, spool, tmp_path):
+class Until(threading.Event):
+    """Set from the given look at it on."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def is_set(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+def test_reading_that_nobody_waits_for_any_more_stops_at_the_next_file(ahead, sqlite_ledger, spool, tmp_path):
     _, paths = a_study(sqlite_ledger, spool, tmp_path, "study")
-    total = sum(path.stat().st_size for path in paths)
-    for most, held in ((total, 1), (total - 1, 0)):
+    before_parsing, before_the_second_file = 1, 1
+    paths[1].write_bytes(b"whoever reads this raises")
+    reading = _Reading(dropped=Until(before_parsing + before_the_second_file))
+    assert ahead._read(reading, after(1), DIGESTS) == {}
+    assert reading.dropped.looks < 0
+
+
+def test_to_give_everything_back_stops_the_present_jobs_reading_too(ahead):
+    ahead._present, ahead._next = _Reading(), _Reading()
+    dropped = [ahead._present.dropped, ahead._next.dropped]
+    ahead.close()
+    assert all(one.is_set() for one in dropped)
+
+
+def test_a_study_larger_than_the_limit_is_left_for_its_claim(sqlite_ledger, spool, tmp_path):
+    a_study(sqlite_ledger, spool, tmp_path, "study")
+    for most, held in ((DECODED_BYTES, 1), (DECODED_BYTES - 1, 0)):
         ahead = reader(sqlite_ledger, spool, most_bytes=most)
         ahead.look(after(1), attempt=1)
         assert len(settled(ahead)) == held
@@ -186,9 +215,8 @@ def test_a_study_larger_than_the_limit_is_left_for_its_claim(sqlite_ledger, spoo
 
 def test_a_series_that_two_models_read_is_read_and_counted_once(sqlite_ledger, spool, tmp_path):
     other = replace(MODEL, name="model1", inputs=(InputRole(role="ct", orientation="axial"),))
-    _, paths = a_study(sqlite_ledger, spool, tmp_path, "study", models=(MODEL, other))
-    total = sum(path.stat().st_size for path in paths)
-    for most, held in ((total, 1), (total - 1, 0)):
+    a_study(sqlite_ledger, spool, tmp_path, "study", models=(MODEL, other))
+    for most, held in ((DECODED_BYTES, 1), (DECODED_BYTES - 1, 0)):
         ahead = reader(sqlite_ledger, spool, most_bytes=most)
         ahead.look(after(1), attempt=1)
         assert len(settled(ahead)) == held
