@@ -123,7 +123,8 @@ class Pool:
             return output.RawOutput(labels_zyx=labels, seconds=seconds, peak_mb=float(answer["peak_mb"]),
                              device=str(answer["device"]), notes=(*request.notes(), *map(str, answer["notes"])),
                              warnings=request.warnings(),
-                             boxes=output.boxes(answer["found"]), probabilities=output.probabilities(answer["found"]))
+                             boxes=request.boxes_on_source(output.boxes(answer["found"])),
+                             probabilities=output.probabilities(answer["found"]))
         except (KeyError, TypeError, ValueError) as error:
             entry.child.kill()
             raise garbled(model.name, error) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import ModelFailed
 from dicomnode.infer import wire
 from dicomnode.infer.onto import on_one_grid, onto
+from dicomnode.infer.output import RawBox
+from dicomnode.infer.straight import returned, returned_box, said, straightened
 
 AIR_HU: Final = -1000
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -26,7 +29,8 @@ class Request:
         self._model = model
         self._channels = _channels(model, volumes)
         self._given = [volumes.get(role.role) for role in model.inputs]
-        stack = self._channels[0].stack
+        self._source, self._stack = volumes[model.inputs[0].role].stack, self._channels[0].stack
+        stack = self._stack
         self._shape = stack.shape_zyx
         self._affine = stack.affine_lps_mm
         self._dtype = label_dtype(model)
@@ -49,17 +53,28 @@ class Request:
         """Say which inputs were interpolated."""
         first = self._model.inputs[0].role
         return tuple(f"input {role.role} was interpolated onto the grid of {first}"
-                     for role, given, used in zip(self._model.inputs, self._given, self._channels, strict=True)
-                     if given is not used and given is not None)
+                     for role, given in zip(self._model.inputs, self._given, strict=True)
+                     if given is not None and not on_one_grid(given.stack, self._source))
 
     def warnings(self) -> tuple[str, ...]:
-        """Say which inputs are absent: what a reader of the result must know."""
-        return tuple(f"input {role.role} is absent: the model ran without it"
-                     for role, given in zip(self._model.inputs, self._given, strict=True) if given is None)
+        """Say what a reader of the result must know: inputs that are absent, slices that were tilted or uneven."""
+        absent = tuple(f"input {role.role} is absent: the model ran without it"
+                       for role, given in zip(self._model.inputs, self._given, strict=True) if given is None)
+        return absent if self._stack is self._source else (*absent, said(self._source))
 
     def labels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Return the labels without copying them."""
-        return wire.view(self.fds[-1], self._dtype, self._shape)
+        """Return the labels on the true slices of the first input, without copying them where the model saw those."""
+        return self.on_source(wire.view(self.fds[-1], self._dtype, self._shape))
+
+    def on_source(self, values_zyx: NDArray[Any]) -> NDArray[Any]:
+        """Return values on the grid that the model saw, on the true slices of the first input: nearest neighbours."""
+        return returned(values_zyx, self._stack, self._source)
+
+    def boxes_on_source(self, boxes: tuple[RawBox, ...] | None) -> tuple[RawBox, ...] | None:
+        """Return boxes on the grid that the model saw, in index coordinates of the first input's true slices."""
+        if boxes is None or self._stack is self._source:
+            return boxes
+        return tuple(replace(box, box_zyx=returned_box(box.box_zyx, self._stack, self._source)) for box in boxes)
 
     def close(self) -> None:
         """Give the memory back; arrays that still map it keep it alive."""
@@ -124,4 +139,6 @@ def _channels(model: ModelFile, volumes: Mapping[str, Volume]) -> list[Volume]:
         if volume.stack.frame_of_reference_uid != first.frame_of_reference_uid:
             msg = f"{where}, in another Frame of Reference: their places cannot be compared; register them first"
             raise ModelFailed(msg)
-    return [volume if on_one_grid(volume.stack, first) else onto(volume, first) for volume in channels]
+    straight = straightened(first)
+    return [volume if straight is first and on_one_grid(volume.stack, first) else onto(volume, straight)
+            for volume in channels]
