@@ -13,7 +13,10 @@ from click.testing import CliRunner
 
 from dicomnode.cli import cli
 from dicomnode.errors import ConfigError, DicomNodeError, ModelChanged, ModelMissing, UnusableDataset
-from dicomnode.train.dataset.reader import DatasetLabel, DatasetWriter
+from dicomnode.infer.pool import Pool
+from dicomnode.train.dataset.reader import DatasetLabel, DatasetWriter, read_dataset
+from dicomnode.train.evaluate.model import model_of
+from dicomnode.train.evaluate.runner import evaluate
 from tests.threshold_bundles import ABNORMAL, LUNG, NODULE, ORGAN, threshold_model
 
 LABELS = [DatasetLabel(value=1, name="lungs", category=ORGAN, type=LUNG),
@@ -241,3 +244,17 @@ def test_two_models_of_one_name_are_refused_before_anything_runs(data, models, t
 def test_a_seed_that_no_interval_can_be_drawn_from_is_refused_before_the_model_runs(data, models):
     done = CliRunner().invoke(cli, ["evaluate", str(models[0]), "--data", str(data), "--seed", "-1"])
     assert (done.exit_code, "-1 is not in the range x>=0" in done.output) == (2, True)
+
+
+def test_a_fault_of_another_library_in_one_case_is_that_cases_row_and_the_others_are_scored(data, models):
+    dataset = read_dataset(data)
+    model, models_dir = model_of(str(models[0]), pytest.fail)
+
+    def full_disk(image, _findings, _row):
+        if image.case.id == "b-false":
+            raise OSError(28, "No space left on device")
+
+    with Pool(models_dir, device="cpu", threads=1, warm=1) as pool:
+        found = evaluate(model, pool, dataset, dataset.test[:2], watch=full_disk)
+    assert [(row.case.id, row.failed) for row in found.cases] == \
+        [("a-missed", ""), ("b-false", "OSError: [Errno 28] No space left on device")]

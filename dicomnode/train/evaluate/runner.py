@@ -25,6 +25,8 @@ Progress = Callable[[int, int, CaseScores], None]
 """Called after each case: how many are done, of how many, what it came to."""
 Watch = Callable[[CaseImage, ModelFindings, CaseScores], None]
 """Called with everything of a scored case, before its images are let go."""
+FAULTS: Final = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""What NumPy, SciPy, nibabel and Pillow raise over one case; anything else ends the run."""
 REASONS_SHOWN: Final = 3
 """Of a run in which every case failed."""
 
@@ -103,8 +105,14 @@ def _row(model: ModelFile, pool: Pool, dataset: Dataset, case: Case, pairs: Sequ
         if watch:
             watch(image, findings, row)
     except DicomNodeError as error:
-        return CaseScores(case=case, group=_plain_group(case), failed=error.reason), ""
+        return _failed(case, error.reason)
+    except FAULTS as error:
+        return _failed(case, f"{type(error).__name__}: {error}")
     return row, output.device
+
+
+def _failed(case: Case, why: str) -> tuple[CaseScores, str]:
+    return CaseScores(case=case, group=_plain_group(case), failed=why), ""
 
 
 def _findings(model: ModelFile, image: CaseImage, output: RawOutput) -> ModelFindings:
