@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydicom import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID
 
 from dicomnode import __version__
 from dicomnode.domain.dicom import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER, MODEL_NAME, uid
@@ -146,7 +146,8 @@ def finish(result: Dataset, head: Dataset, stamp: Stamp, role: Role) -> EncodedO
     Parameters
     ----------
     result:
-        What highdicom built from ``sources.unnamed(head)``: the Patient and Study modules of ``head``, no name.
+        What highdicom built from ``sources.unnamed(head)``: the Patient and Study modules of ``head``, no name. It is
+        written in the transfer syntax that its file meta names.
     head:
         The source's header, see ``sources.head_of``.
     """
@@ -164,7 +165,7 @@ def finish(result: Dataset, head: Dataset, stamp: Stamp, role: Role) -> EncodedO
     return EncodedObject(
         kind=role.kind, group=role.group, sop_class_uid=str(result.SOPClassUID),
         sop_instance_uid=str(result.SOPInstanceUID), series_uid=str(result.SeriesInstanceUID),
-        transfer_syntax_uid=str(ExplicitVRLittleEndian), payload=buffer.getvalue())
+        transfer_syntax_uid=str(result.file_meta.TransferSyntaxUID), payload=buffer.getvalue())
 
 
 def identity(stamp: Stamp, role: Role) -> dict[str, Any]:
@@ -209,7 +210,7 @@ def _predecessor(stamp: Stamp, sop_class_uid: str, sop_instance_uid: str) -> Dat
 def _set_times(result: Dataset, head: Dataset, stamp: Stamp) -> None:
     moment = local_time(head, stamp)
     result.TimezoneOffsetFromUTC = moment.strftime("%z")[:5]
-    for prefix in ("InstanceCreation", "Series", "Content"):
+    for prefix in ("InstanceCreation", "Series", *(["Content"] if "ContentDate" in result else [])):
         setattr(result, f"{prefix}Date", moment.strftime("%Y%m%d"))
         setattr(result, f"{prefix}Time", moment.strftime("%H%M%S"))
 
@@ -239,7 +240,7 @@ def _file_meta(result: Dataset) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = result.SOPClassUID
     meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = result.file_meta.TransferSyntaxUID
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     return meta
