@@ -11,6 +11,7 @@ import numpy as np
 from pydicom import Dataset
 
 from dicomnode.domain.dicom import InstanceRef
+from dicomnode.domain.model import SPLITTERS
 from dicomnode.domain.volume import SAME_ORIENTATION_TOLERANCE, SlicePlane, SliceStack
 from dicomnode.errors import (
     DuplicatePositions,
@@ -22,18 +23,17 @@ from dicomnode.errors import (
     NoSuitableSeries,
     UnusableInput,
 )
-from dicomnode.read.frames import frame_count, frame_numbers, frame_texts, is_multiframe
+from dicomnode.read.frames import frame_count, frame_numbers, is_multiframe
+from dicomnode.read.phases import Frame, frames_of, values_of
 from dicomnode.read.values import texts, whole
 
 SAME_PLACE_MM: Final = 0.01
 """Planes nearer than this along the normal claim one place; scanners round positions to about 0.001 mm."""
 SAME_SPACING_FRACTION: Final = 1e-4
 """Pixel spacings count as equal when they differ by less than this fraction: 0.05 mm over 512 pixels of 1 mm."""
-SORTERS: Final = ("AcquisitionNumber", "TemporalPositionIdentifier", "EchoTime", "ImageType")
-"""Attributes that tell phases of one series apart; named in the refusal so that a person can split it."""
 
 
-def planes_of(headers: Sequence[Dataset]) -> SliceStack:
+def planes_of(headers: Sequence[Dataset], frames: Sequence[Frame] = ()) -> SliceStack:
     """Sort every frame of a series by its position projected on the common normal (PS3.3 C.7.6.2.1.1).
 
     Parameters
@@ -41,6 +41,8 @@ def planes_of(headers: Sequence[Dataset]) -> SliceStack:
     headers:
         Single-frame images, Enhanced multi-frame images, or both, of one series, in any order.
         InstanceNumber plays no part.
+    frames:
+        Those of their frames that are meant; all where none is named.
 
     Raises
     ------
@@ -56,20 +58,17 @@ def planes_of(headers: Sequence[Dataset]) -> SliceStack:
     _one(headers, "FrameOfReferenceUID", MixedFrameOfReference, "frames of reference", required=False)
     rows, columns = _one_matrix(headers)
     _refuse_undescribed(headers)
-    planes = [_plane(header, frame) for header, frame in _frames(headers)]
+    chosen = frames or frames_of(headers)
+    planes = [_plane(header, frame) for header, frame in chosen]
     _refuse_mixtures(planes)
     normal = planes[0].normal_lps
     planes.sort(key=lambda plane: float(plane.position_lps_mm @ normal))
-    _refuse_duplicates(planes, headers)
+    _refuse_duplicates(planes, chosen)
     return SliceStack(
         study_uid=_text(headers[0], "StudyInstanceUID"), series_uid=_text(headers[0], "SeriesInstanceUID"),
         frame_of_reference_uid=_text(headers[0], "FrameOfReferenceUID"),
         planes=tuple(planes), rows=rows, columns=columns,
     )
-
-
-def _frames(headers: Sequence[Dataset]) -> list[tuple[Dataset, int]]:
-    return [(header, frame) for header in headers for frame in range(1, frame_count(header) + 1)]
 
 
 def _plane(header: Dataset, frame: int) -> SlicePlane:
@@ -161,18 +160,19 @@ def _refuse_mixtures(planes: Sequence[SlicePlane]) -> None:
         raise MixedPixelSpacing(msg)
 
 
-def _refuse_duplicates(planes: Sequence[SlicePlane], headers: Sequence[Dataset]) -> None:
+def _refuse_duplicates(planes: Sequence[SlicePlane], frames: Sequence[Frame]) -> None:
     normal = planes[0].normal_lps
     along = np.array([float(plane.position_lps_mm @ normal) for plane in planes])
     same = np.flatnonzero(np.diff(along) < SAME_PLACE_MM)
     if not len(same):
         return
-    told = {keyword: {frame_texts(header, n, keyword) for header, n in _frames(headers)} for keyword in SORTERS}
-    hints = [f"{keyword} has {len(found)} values" for keyword, found in told.items() if len(found) > 1]
+    told = {keyword: len(values_of(frames, keyword)) for keyword in SPLITTERS}
+    hints = [f"{keyword} has {count} values" for keyword, count in told.items() if count > 1]
     msg = (
         f"{len(same) + 1} images share places: slices {same[0] + 1} and {same[0] + 2} of {len(planes)} lie "
         f"{along[same[0] + 1] - along[same[0]]:.3f} mm apart; one image per place is needed, send the phases as "
-        f"series of their own" + (f" ({'; '.join(hints)})" if hints else "")
+        "series of their own" + (f", or name in the model file which to take: split_by ({'; '.join(hints)})"
+                                 if hints else "")
     )
     raise DuplicatePositions(msg)
 

@@ -29,7 +29,7 @@ def preflight(stack: SliceStack, limits: SpacingLimits) -> None:
         Slice Thickness, which has no volume. Distances are along the normal; slices count from 1 along it.
     """
     if len(stack.planes) > 1:
-        _refuse_holes(stack, limits.uneven)
+        _refuse_holes(stack, limits)
         _refuse_tilt(stack, limits.tilt_deg)
         _refuse_bends(stack, limits.uneven)
     elif not stack.planes[0].thickness_mm:
@@ -41,17 +41,21 @@ def preflight(stack: SliceStack, limits: SpacingLimits) -> None:
         raise MissingGeometry(msg)
 
 
-def _refuse_holes(stack: SliceStack, uneven: float) -> None:
+def _refuse_holes(stack: SliceStack, limits: SpacingLimits) -> None:
     gaps, usual = stack.gaps_mm, stack.slice_spacing_mm
-    allowed_mm = max(uneven * usual, ROUNDING_MM)
-    worst = int(np.argmax(np.abs(gaps - usual)))
-    if abs(gaps[worst] - usual) <= allowed_mm:
+    allowed_mm = max(limits.uneven * usual, ROUNDING_MM)
+    off = np.abs(gaps - usual)
+    if limits.max_gap is not None:
+        off[(gaps >= HOLE_FRACTION * usual) & (gaps <= limits.max_gap + ROUNDING_MM)] = 0.0
+    worst = int(np.argmax(off))
+    if off[worst] <= allowed_mm:
         return
-    widest = int(np.argmax(gaps))
+    widest = int(np.argmax(np.where(off > allowed_mm, gaps, 0.0)))
     if gaps[widest] >= HOLE_FRACTION * usual:
+        bridged = "" if limits.max_gap is None else f"; the model file bridges gaps up to {limits.max_gap:g} mm"
         msg = (
             f"gap of {gaps[widest]:.1f} mm after slice {widest + 1} where {usual:.1f} mm is the spacing "
-            "(ImagePositionPatient projected on the normal); send the missing slices"
+            f"(ImagePositionPatient projected on the normal){bridged}; send the missing slices"
         )
         raise MissingSlices(msg)
     msg = (

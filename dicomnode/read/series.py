@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pydicom import Dataset, FileMetaDataset
 
@@ -14,7 +15,11 @@ from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import (
     CannotUnderstand,
     ConflictingInstances,
+    DuplicatePositions,
     MissingGeometry,
+    MixedMatrix,
+    MixedOrientation,
+    MixedPixelSpacing,
     NoSuitableSeries,
     UndecodablePixels,
 )
@@ -22,6 +27,7 @@ from dicomnode.read.frames import is_multiframe
 from dicomnode.read.geometry import planes_of
 from dicomnode.read.normalise import normalise
 from dicomnode.read.part10 import Part10, parse
+from dicomnode.read.phases import one_phase
 from dicomnode.read.pixels import ValueVolume, rescale, stored_frames
 from dicomnode.read.preflight import preflight
 from dicomnode.read.values import numbers, texts
@@ -29,6 +35,10 @@ from dicomnode.read.values import numbers, texts
 Going = Callable[[int], None]
 """Called before each file is parsed and before each is decoded, with the bytes that the volume takes (0 while it is not
 known); what it raises ends the reading."""
+
+
+SEVERAL_STACKS: Final = (DuplicatePositions, MixedOrientation, MixedMatrix, MixedPixelSpacing)
+"""Refusals of what may be one stack once the series is split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,11 +51,14 @@ class LoadedSeries:
         Headers without pixel data, normalised, in stack order; one for an Enhanced multi-frame image.
     notes:
         What was changed in the headers to make them usable, without patient data.
+    warnings:
+        What a reader of the result must know of the images.
     """
 
     volume: Volume
     sources: tuple[Dataset, ...]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def _to_the_end(_bytes: int) -> None:
@@ -77,14 +90,14 @@ def load(paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "",
         The class names the reason; see ``geometry.planes_of``, ``preflight.preflight``, ``pixels``.
     """
     parts = _parsed(paths, going)
-    stack = planes_of([part.header for part in parts.values()])
+    stack, warnings = _stack([part.header for part in parts.values()], role)
     admit(stack, role)
     ordered = {plane.instance.sop_instance_uid: parts[plane.instance.sop_instance_uid] for plane in stack.planes}
     volume = Volume(values_zyx=_values(ordered, stack, going).values_zyx, stack=stack,
                     modality="".join(texts(next(iter(ordered.values())).header, "Modality")))
     sources, notes = _sources(
         list(ordered.values()), charset_fallback, lenient=False, between_mm=stack.slice_spacing_mm)
-    return LoadedSeries(volume=volume, sources=sources, notes=notes)
+    return LoadedSeries(volume=volume, sources=sources, notes=notes, warnings=warnings)
 
 
 def admit(stack: SliceStack, role: InputRole) -> None:
@@ -113,6 +126,18 @@ def load_headers(paths: Sequence[Path], *, charset_fallback: str = "") -> tuple[
         except CannotUnderstand:
             continue
     return _sources(parts, charset_fallback, lenient=True)[0]
+
+
+def _stack(headers: Sequence[Dataset], role: InputRole) -> tuple[SliceStack, tuple[str, ...]]:
+    """Return the one stack of a series; of several, the one that the role takes, and a sentence that says so."""
+    try:
+        return planes_of(headers), ()
+    except SEVERAL_STACKS:
+        frames, said = one_phase(headers, role)
+        if not said:
+            raise
+        used = [header for header in headers if any(header is one for one, _ in frames)]
+        return planes_of(used, frames), (said,)
 
 
 def _parsed(paths: Sequence[Path], going: Going) -> dict[str, Part10]:

@@ -22,11 +22,11 @@ class Once:
 
     def __init__(self, reader: Reader = load) -> None:
         self._reader = reader
-        self._held: dict[tuple[tuple[Path, ...], str], LoadedSeries] = {}
+        self._held: dict[tuple[tuple[Path, ...], str, str, str], LoadedSeries] = {}
 
     def __call__(self, paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") -> LoadedSeries:
         """Return the series; raises as ``read.series.load``."""
-        key = (tuple(paths), charset_fallback)
+        key = (tuple(paths), charset_fallback, role.split_by, role.split_take)
         held = self._held.get(key)
         if held is not None:
             admit(held.volume.stack, role)

@@ -1,0 +1,60 @@
+"""Several stacks in one series: one of them is taken where the model file says which, else none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from pydicom import Dataset
+
+from dicomnode.domain.model import InputRole
+from dicomnode.read.frames import frame_count, frame_texts
+
+Frame = tuple[Dataset, int]
+"""A header and the number of one of its frames, from 1."""
+FIRST: Final = "first"
+LAST: Final = "last"
+
+
+def frames_of(headers: Sequence[Dataset]) -> list[Frame]:
+    """Return every frame of the images."""
+    return [(header, frame) for header in headers for frame in range(1, frame_count(header) + 1)]
+
+
+def values_of(frames: Sequence[Frame], keyword: str) -> list[str]:
+    """Return the values that an attribute has among the frames, sorted as numbers where they are; '' for absent."""
+    return sorted({"\\".join(frame_texts(header, frame, keyword)) for header, frame in frames}, key=_order)
+
+
+def one_phase(headers: Sequence[Dataset], role: InputRole) -> tuple[list[Frame], str]:
+    """Return the frames of the phase that a role takes, and a sentence that says so; no frame where none is declared.
+
+    ``split_take`` is ``first`` or ``last`` of the values of ``split_by``, or one of its values.
+    """
+    if not role.split_by:
+        return [], ""
+    frames = frames_of(headers)
+    values = [value for value in values_of(frames, role.split_by) if value]
+    if len(values) < 2:  # noqa: PLR2004
+        return [], ""
+    wanted = {FIRST: values[:1], LAST: values[-1:]}.get(role.split_take, _matching(values, role.split_take))
+    kept = [(header, frame) for header, frame in frames
+            if "\\".join(frame_texts(header, frame, role.split_by)) in wanted]
+    said = (f"the series holds {len(values)} stacks by {role.split_by}; the one with {role.split_by} = "
+            f"{' or '.join(wanted)} was analysed ({len(kept)} of {len(frames)} slices)")
+    return kept, said
+
+
+def _matching(values: Sequence[str], wanted: str) -> list[str]:
+    """Return the values that are the wanted one, or of whose parts one is."""
+    return [value for value in values if _order(wanted) in {_order(part) for part in (value, *value.split("\\"))}]
+
+
+def _order(text: str) -> tuple[float, str]:
+    """Order numbers by size, before any text."""
+    try:
+        value = float(text)
+    except ValueError:
+        return math.inf, text.upper()
+    return (value, "") if math.isfinite(value) else (math.inf, text.upper())
