@@ -44,20 +44,37 @@ UNCOMPRESSED: Final = (EXPLICIT_LE, IMPLICIT_LE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingFile:
-    """One file that can be sent."""
+    """One file that can be sent.
+
+    Parameters
+    ----------
+    kind:
+        How people call it; empty: by its SOP Class UID.
+    refers_to:
+        SOP Instance UIDs of other objects of the same delivery that it names.
+    """
 
     path: Path
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    kind: str = ""
+    refers_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """One item of a delivery: its forms in the order in which the peer should have them."""
+    """One item of a delivery: its forms in the order in which the peer should have them.
+
+    Parameters
+    ----------
+    optional:
+        The peer may refuse every form; the others must not be taken away from it for that.
+    """
 
     item_id: int
     alternatives: tuple[OutgoingFile, ...]
+    optional: bool = False
 
 
 def outgoing_file(path: Path) -> OutgoingFile:

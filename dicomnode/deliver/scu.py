@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from dicomnode.deliver import dimse
 from dicomnode.deliver.association import Association
-from dicomnode.deliver.part10 import (
-    IMPLICIT_LE,
-    UNCOMPRESSED,
-    Outgoing,
-    OutgoingFile,
-    data_set_parts,
-    outgoing_file,
-    rewritten,
-)
+from dicomnode.deliver.forms import Counter
+from dicomnode.deliver.part10 import IMPLICIT_LE, UNCOMPRESSED, Outgoing, OutgoingFile, outgoing_file
 from dicomnode.deliver.pdu import MOST_CONTEXTS, Proposal
-from dicomnode.deliver.status import Outcome, rule_of, status_error
+from dicomnode.deliver.status import status_error
 from dicomnode.domain.node import Peer
 from dicomnode.errors import PeerRefused, UnusableInput
 
@@ -27,11 +20,13 @@ VERIFICATION: Final = "1.2.840.10008.1.1"
 MOST_REASONS: Final = 5
 """So many refusals are told one by one; the rest is a count."""
 
-Sent = Callable[[int, str, int], None]
+Stored = Callable[[int, str, int, str], None]
+NotTaken = Callable[[int, str], None]
 
 
 def deliver(
-    *, node_ae_title: str, peer: Peer, items: Sequence[Outgoing], timeout_s: float, sent: Sent,
+    *, node_ae_title: str, peer: Peer, items: Sequence[Outgoing], timeout_s: float, stored: Stored,
+    not_taken: NotTaken, present: Collection[str] = (),
 ) -> None:
     """Send each item in the first of its forms that the peer takes, all over one association, in order.
 
@@ -39,13 +34,18 @@ def deliver(
     ----------
     timeout_s:
         The longest that the peer may be silent at any moment.
-    sent:
-        Called after each item that the peer stored: item id, SOP Instance UID, DIMSE status.
+    stored:
+        Called after each item that the peer stored: item id, SOP Instance UID, DIMSE status, and why it took none of
+        the forms before, empty where there was none.
+    not_taken:
+        Called after each optional item of which it took no form: item id, reason.
+    present:
+        SOP Instance UIDs of the same delivery that the peer has already.
 
     Raises
     ------
     PeerRefused
-        After the last item, naming every item of which the peer took no form, and each form's reason.
+        After the last item, naming every item of which the peer took no form and must, and each form's reason.
     PeerBusy
         At once, at 0xA7xx: what follows would meet the same.
     PeerUnreachable, AssociationRejectedTransient, AssociationRejectedPermanent
@@ -61,13 +61,17 @@ def deliver(
     refusals: list[PeerRefused] = []
     with Association(node_ae_title=node_ae_title, peer=peer, proposals=proposals_for(files),
                      timeout_s=timeout_s) as association:
+        counter = Counter(association, set(present))
         for item in items:
             try:
-                file, status = _send_first_accepted(association, item.alternatives)
+                sent = counter.send(item)
             except PeerRefused as refusal:
-                refusals.append(refusal)
+                if item.optional:
+                    not_taken(item.item_id, str(refusal))
+                else:
+                    refusals.append(refusal)
                 continue
-            sent(item.item_id, file.sop_instance_uid, status)
+            stored(item.item_id, sent.file.sop_instance_uid, sent.status, sent.instead)
     if refusals:
         raise _together(refusals)
 
@@ -121,9 +125,10 @@ def send_files(
     for batch in _batches(files):
         with Association(node_ae_title=node_ae_title, peer=peer, proposals=proposals_for(batch),
                          timeout_s=timeout_s) as association:
+            counter = Counter(association, set())
             for file in batch:
                 try:
-                    _send_first_accepted(association, [file])
+                    counter.send(Outgoing(item_id=done, alternatives=(file,)))
                 except PeerRefused as refusal:
                     refusals.append(refusal)
                 done += 1
@@ -141,41 +146,6 @@ def proposals_for(files: Iterable[OutgoingFile]) -> tuple[Proposal, ...]:
         for transfer_syntax in (file.transfer_syntax_uid, *UNCOMPRESSED):
             wanted[file.sop_class_uid, transfer_syntax] = None
     return tuple(wanted)
-
-
-def _send_first_accepted(association: Association, alternatives: Sequence[OutgoingFile]) -> tuple[OutgoingFile, int]:
-    refusals: list[str] = []
-    last_status: int | None = None
-    for file in alternatives:
-        transfer_syntax = _accepted_syntax(association, file)
-        if transfer_syntax is None:
-            refusals.append(f"{file.sop_class_uid}: no presentation context accepted")
-            continue
-        status = _store(association, file, transfer_syntax)
-        rule = rule_of(status)
-        if rule.outcome is not Outcome.NOT_THIS_FORM:
-            error = status_error(association.place, f"C-STORE of {file.sop_instance_uid}", status)
-            if error:
-                raise error
-            return file, status
-        last_status = status
-        refusals.append(f"{file.sop_class_uid}: 0x{status:04X}, {rule.meaning} ({rule.clause})")
-    names = ", ".join(file.sop_instance_uid for file in alternatives)
-    msg = (f"{association.place}: takes no form of {names}: {'; '.join(refusals)}; "
-           "see what it stores, and say so by `takes` in its peer table")
-    raise PeerRefused(msg, status=last_status)
-
-
-def _accepted_syntax(association: Association, file: OutgoingFile) -> str | None:
-    choice = (file.transfer_syntax_uid, *UNCOMPRESSED)
-    return next((syntax for syntax in choice if association.accepts((file.sop_class_uid, syntax))), None)
-
-
-def _store(association: Association, file: OutgoingFile, transfer_syntax_uid: str) -> int:
-    as_it_lies = transfer_syntax_uid == file.transfer_syntax_uid
-    data = data_set_parts(file) if as_it_lies else iter(list(rewritten(file, transfer_syntax_uid)))
-    command = dimse.c_store_rq(association.next_message_id(), file.sop_class_uid, file.sop_instance_uid)
-    return association.ask((file.sop_class_uid, transfer_syntax_uid), command, data)
 
 
 def _together(refusals: Sequence[PeerRefused], *, of: int | None = None) -> PeerRefused:

@@ -111,8 +111,8 @@ def deliveries(c: Connection, *, state: str | None = None, peer: str | None = No
     """Return deliveries, newest first.
 
     Keys: ``delivery_id``, ``job_id``, ``study_uid``, ``route``, ``peer``, ``phase`` (store | commit), ``items``,
-    ``sent``, ``committed`` (counts), ``state``, ``attempt``, ``priority``, ``run_after``, ``lease_until``, ``owner``,
-    ``reason``, ``created_at``, ``claimed_at``, ``changed_at``.
+    ``sent``, ``not_taken``, ``committed`` (counts), ``state``, ``attempt``, ``priority``, ``run_after``,
+    ``lease_until``, ``owner``, ``reason``, ``created_at``, ``claimed_at``, ``changed_at``.
     """
     query = _deliveries().order_by(_DELIVERY.id.desc()).limit(limit)
     query = query if state is None else query.where(_DELIVERY.state == state)
@@ -158,7 +158,8 @@ def _job_rows(c: Connection, query: Select[Any]) -> list[Row]:
 def _deliveries() -> Select[Any]:
     counts = [
         select(func.count(column)).where(_ITEM.delivery_id == _DELIVERY.id).scalar_subquery().label(name)
-        for name, column in (("item_count", _ITEM.id), ("sent", _ITEM.sent_at), ("committed", _ITEM.committed_at))
+        for name, column in (("item_count", _ITEM.id), ("sent", _ITEM.sent_at),
+                             ("not_taken", _ITEM.not_taken), ("committed", _ITEM.committed_at))
     ]
     return select(tables.deliveries, _JOB.route, *counts).join(tables.jobs, _JOB.id == _DELIVERY.job_id)
 
@@ -166,8 +167,8 @@ def _deliveries() -> Select[Any]:
 def _delivery_rows(c: Connection, query: Select[Any]) -> list[Row]:
     return [
         {"delivery_id": row.id, "job_id": row.job_id, "study_uid": row.study_uid, "route": row.route,
-         "peer": row.peer, "phase": row.phase, "items": row.item_count, "sent": row.sent, "committed": row.committed,
-         **_work(row)}
+         "peer": row.peer, "phase": row.phase, "items": row.item_count, "sent": row.sent, "not_taken": row.not_taken,
+         "committed": row.committed, **_work(row)}
         for row in c.execute(query)
     ]
 

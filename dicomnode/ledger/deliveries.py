@@ -15,8 +15,9 @@ from dicomnode.ledger.items import DeliveryItem
 from dicomnode.ledger.succession import revivable, see_revivable
 
 __all__ = [
-    "ClaimedDelivery", "DeliveryItem", "Proof", "await_commitment", "cancel", "claim", "complete", "fail", "mark_sent",
-    "prove", "release", "renew", "requeue", "requeue_failed", "rescue", "retry", "sent_instances",
+    "ClaimedDelivery", "DeliveryItem", "Proof", "await_commitment", "cancel", "claim", "complete", "fail",
+    "mark_not_taken", "mark_sent", "prove", "release", "renew", "requeue", "requeue_failed", "rescue", "retry",
+    "sent_instances",
 ]
 
 _DELIVERY = tables.deliveries.c
@@ -89,13 +90,29 @@ def renew(c: Connection, held: Claim, *, now: datetime, lease_s: float) -> Claim
 
 def mark_sent(
     c: Connection, delivery: ClaimedDelivery, item_id: int, *, sop_instance_uid: str, status: int, now: datetime,
+    instead: str = "",
 ) -> None:
-    """Save that the peer took one object: a later attempt sends only the rest. Raises ClaimLost."""
+    """Save that the peer took one object: a later attempt sends only the rest. Raises ClaimLost.
+
+    Parameters
+    ----------
+    instead:
+        Why the peer did not take the forms that it should have had before this one.
+    """
     work.touch(c, work.DELIVERIES, delivery.claim, now=now)
     items.mark_sent(c, delivery.delivery_id, item_id, sop_instance_uid=sop_instance_uid, status=status, now=now)
     events.record(c, at=now, kind=events.ITEM_SENT, study_uid=delivery.study_uid, job_id=delivery.job_id,
-                  delivery_id=delivery.delivery_id,
+                  delivery_id=delivery.delivery_id, text=f"instead of {instead}" if instead else "",
                   data={"peer": delivery.peer, "sop_instance_uid": sop_instance_uid, "status": f"0x{status:04X}"})
+
+
+def mark_not_taken(c: Connection, delivery: ClaimedDelivery, item_id: int, *, reason: str, now: datetime) -> None:
+    """Save that the peer takes no form of an object that it may refuse: the delivery goes on. Raises ClaimLost."""
+    work.touch(c, work.DELIVERIES, delivery.claim, now=now)
+    items.mark_not_taken(c, delivery.delivery_id, item_id, reason=reason)
+    kind = next((item.alternatives[0].kind for item in delivery.items if item.item_id == item_id), "object")
+    events.record(c, at=now, kind=events.NOT_TAKEN, study_uid=delivery.study_uid, job_id=delivery.job_id,
+                  delivery_id=delivery.delivery_id, text=f"{kind}: {reason}", data={"peer": delivery.peer})
 
 
 def complete(c: Connection, delivery: ClaimedDelivery, *, now: datetime) -> None:
@@ -138,7 +155,7 @@ def _all_sent(c: Connection, delivery: ClaimedDelivery) -> None:
 
 def sent_instances(c: Connection, delivery_id: int) -> list[tuple[str, str]]:
     """Return (SOP Class UID, SOP Instance UID) of what was sent and is not yet committed, in sending order."""
-    return [(sop_class, sop_instance) for _, sop_class, sop_instance in items.uncommitted(c, delivery_id)]
+    return list(dict.fromkeys(one[1:] for one in items.uncommitted(c, delivery_id)))
 
 
 def retry(

@@ -19,6 +19,7 @@ INSTANCES_CORRECTED: Final = "instances_corrected"  # other attributes, same pix
 INSTANCES_CONFLICTING: Final = "instances_conflicting"  # same UID, other pixels or geometry
 INSTANCE_QUARANTINED: Final = "instance_quarantined"  # cannot be indexed: the keeper
 ITEM_SENT: Final = "delivery_item_sent"
+NOT_TAKEN: Final = "not_taken"  # an object that the peer may refuse
 COMMITMENT_UNKNOWN: Final = "commitment_unknown"
 
 

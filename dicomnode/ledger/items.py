@@ -19,7 +19,13 @@ _RESULT = tables.results.c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryItem:
-    """One object to send: the first of its alternatives that the peer accepts, in the peer's order."""
+    """One object to send: the first of its alternatives that the peer accepts, in the peer's order.
+
+    Parameters
+    ----------
+    not_taken:
+        Why the peer took none of them, where it may refuse them all; else empty.
+    """
 
     item_id: int
     ordinal: int
@@ -27,13 +33,19 @@ class DeliveryItem:
     sent: StoredResult | None
     sent_at: datetime | None
     committed_at: datetime | None
+    not_taken: str = ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is still to be sent."""
+        return self.sent is None and not self.not_taken
 
 
 def load(c: Connection, delivery_id: int) -> tuple[DeliveryItem, ...]:
     """Return the items of one delivery, in sending order."""
     rows = c.execute(
         select(_ITEM.id.label("item_id"), _ITEM.ordinal, _ITEM.sent_result_id, _ITEM.sent_at, _ITEM.committed_at,
-               *tables.results.c)
+               _ITEM.not_taken, *tables.results.c)
         .join_from(tables.delivery_items, tables.delivery_alternatives, _ALTERNATIVE.item_id == _ITEM.id)
         .join(tables.results, _RESULT.id == _ALTERNATIVE.result_id)
         .where(_ITEM.delivery_id == delivery_id).order_by(_ITEM.ordinal, _ALTERNATIVE.ordinal),
@@ -49,7 +61,7 @@ def _item(group: list[Found]) -> DeliveryItem:
     return DeliveryItem(
         item_id=first.item_id, ordinal=first.ordinal, alternatives=tuple(stored(row) for row in group),
         sent=next((stored(row) for row in group if row.id == first.sent_result_id), None),
-        sent_at=first.sent_at, committed_at=first.committed_at,
+        sent_at=first.sent_at, committed_at=first.committed_at, not_taken=first.not_taken or "",
     )
 
 
@@ -72,19 +84,26 @@ def mark_sent(
         msg = f"{sop_instance_uid} is no alternative of item {item_id} of delivery {delivery_id}"
         raise ValueError(msg)
     c.execute(update(tables.delivery_items).where(_ITEM.id == item_id).values(
-        sent_result_id=result_id, status=status, sent_at=now, failure_reason=None))
+        sent_result_id=result_id, status=status, sent_at=now, failure_reason=None, not_taken=None))
+
+
+def mark_not_taken(c: Connection, delivery_id: int, item_id: int, *, reason: str) -> None:
+    """Save that the peer takes no form of an item, and that this is its right."""
+    c.execute(update(tables.delivery_items).where(_ITEM.id == item_id, _ITEM.delivery_id == delivery_id).values(
+        not_taken=reason))
 
 
 def unsent(c: Connection, delivery_id: int) -> int:
-    """Count the items that the peer has not taken."""
-    rows = c.execute(select(_ITEM.id).where(_ITEM.delivery_id == delivery_id, _ITEM.sent_result_id.is_(None)))
+    """Count the items that the peer has neither taken nor, where it may, refused."""
+    rows = c.execute(select(_ITEM.id).where(
+        _ITEM.delivery_id == delivery_id, _ITEM.sent_result_id.is_(None), _ITEM.not_taken.is_(None)))
     return len(rows.all())
 
 
 def forget_sending(c: Connection, delivery_id: int) -> None:
     """Take all items of a delivery for unsent, as if the peer had never had them."""
     c.execute(update(tables.delivery_items).where(_ITEM.delivery_id == delivery_id).values(
-        sent_result_id=None, status=None, sent_at=None, committed_at=None, failure_reason=None))
+        sent_result_id=None, status=None, sent_at=None, committed_at=None, failure_reason=None, not_taken=None))
 
 
 def uncommitted(c: Connection, delivery_id: int, *, sent_by: datetime | None = None) -> list[tuple[int, str, str]]:

@@ -22,6 +22,7 @@ def add_results(c: Connection, job_id: int, results: Sequence[StoredResult]) -> 
             job_id=job_id, kind=one.kind, result_group=one.group, sop_class_uid=one.sop_class_uid,
             sop_instance_uid=one.sop_instance_uid, series_uid=one.series_uid,
             transfer_syntax_uid=one.transfer_syntax_uid, path=one.path, size_bytes=one.size_bytes, sha256=one.sha256,
+            refers_to=list(one.refers_to),
         ).returning(t.c.id)).scalar_one()
         for one in results
     }
@@ -93,5 +94,5 @@ def stored(row: Found) -> StoredResult:
     return StoredResult(
         kind=row.kind, group=row.result_group, sop_class_uid=row.sop_class_uid, sop_instance_uid=row.sop_instance_uid,
         series_uid=row.series_uid, transfer_syntax_uid=row.transfer_syntax_uid, path=row.path,
-        size_bytes=row.size_bytes, sha256=row.sha256,
+        size_bytes=row.size_bytes, sha256=row.sha256, refers_to=tuple(row.refers_to or ()),
     )

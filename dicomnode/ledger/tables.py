@@ -137,6 +137,7 @@ results = Table(
     Column("path", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
+    Column("refers_to", JSON),  # SOP Instance UIDs of other results of the job
 )
 
 deliveries = Table(
@@ -165,6 +166,7 @@ delivery_items = Table(
     Column("sent_at", UtcDateTime),
     Column("committed_at", UtcDateTime),
     Column("failure_reason", Integer),  # (0008,1197), where storage commitment failed
+    Column("not_taken", Words),  # why the peer took no form of an object that it may refuse
     UniqueConstraint("delivery_id", "ordinal"),
 )
 

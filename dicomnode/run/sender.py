@@ -14,7 +14,7 @@ from dicomnode.deliver.part10 import Outgoing, OutgoingFile
 from dicomnode.deliver.scu import deliver
 from dicomnode.domain.dicom import InstanceRef
 from dicomnode.domain.job import StoredResult
-from dicomnode.domain.node import NodeConfig, Peer
+from dicomnode.domain.node import OPTIONAL, NodeConfig, Peer
 from dicomnode.domain.work import Backoff
 from dicomnode.errors import ClaimLost, DicomNodeError, PeerRefused, Verdict
 from dicomnode.ledger import deliveries, events
@@ -64,17 +64,16 @@ class Sender:
             deliveries.renew(connection, delivery.claim, now=at, lease_s=self._settings.lease_s)
 
     def _do(self, delivery: deliveries.ClaimedDelivery, peer: Peer) -> None:
-        waiting = [item for item in delivery.items if item.sent is None]
+        waiting = [item for item in delivery.items if item.waits]
         if waiting and delivery.phase == "store":
-            outgoing = [
-                Outgoing(item_id=i.item_id, alternatives=tuple(map(self._file, i.alternatives))) for i in waiting
-            ]
             deliver(
                 node_ae_title=self._config.node.ae_title,
                 peer=peer,
-                items=outgoing,
+                items=[self._outgoing(item) for item in waiting],
                 timeout_s=self._settings.timeout_s,
-                sent=lambda item_id, sop_uid, status: self._mark(delivery, item_id, sop_uid, status),
+                present=[item.sent.sop_instance_uid for item in delivery.items if item.sent is not None],
+                stored=lambda *verdict: self._mark(delivery, *verdict),
+                not_taken=lambda item_id, reason: self._mark_not_taken(delivery, item_id, reason),
             )
         if peer.storage_commitment:
             if delivery.phase == "commit" and not self._is_young(delivery, utc_now()):
@@ -88,18 +87,35 @@ class Sender:
             deliveries.complete(connection, delivery, now=utc_now())
         log.info("delivery_completed", delivery=delivery.delivery_id, peer=peer.name, study_uid=delivery.study_uid)
 
+    def _outgoing(self, item: deliveries.DeliveryItem) -> Outgoing:
+        return Outgoing(
+            item_id=item.item_id,
+            alternatives=tuple(map(self._file, item.alternatives)),
+            optional=all(one.kind in OPTIONAL for one in item.alternatives),
+        )
+
     def _file(self, result: StoredResult) -> OutgoingFile:
         return OutgoingFile(
+            kind=result.kind,
+            refers_to=result.refers_to,
             path=self._spool.result_path(result.path),
             sop_class_uid=result.sop_class_uid,
             sop_instance_uid=result.sop_instance_uid,
             transfer_syntax_uid=result.transfer_syntax_uid,
         )
 
-    def _mark(self, delivery: deliveries.ClaimedDelivery, item_id: int, sop_instance_uid: str, status: int) -> None:
+    def _mark(
+        self, delivery: deliveries.ClaimedDelivery, item_id: int, sop_instance_uid: str, status: int, instead: str
+    ) -> None:
         with self._ledger.write() as connection:
             deliveries.mark_sent(
-                connection, delivery, item_id, sop_instance_uid=sop_instance_uid, status=status, now=utc_now()
+                connection,
+                delivery,
+                item_id,
+                sop_instance_uid=sop_instance_uid,
+                status=status,
+                instead=instead,
+                now=utc_now(),
             )
         log.info(
             "object_sent",
@@ -108,6 +124,11 @@ class Sender:
             sop_instance_uid=sop_instance_uid,
             status=f"0x{status:04X}",
         )
+
+    def _mark_not_taken(self, delivery: deliveries.ClaimedDelivery, item_id: int, reason: str) -> None:
+        with self._ledger.write() as connection:
+            deliveries.mark_not_taken(connection, delivery, item_id, reason=reason, now=utc_now())
+        log.warning("object_not_taken", delivery=delivery.delivery_id, peer=delivery.peer, reason=reason)
 
     def _ask_commitment(self, delivery: deliveries.ClaimedDelivery, peer: Peer) -> None:
         """Ask for storage commitment (PS3.4 J.3.2); the answer comes to the receiver, often on an own association."""

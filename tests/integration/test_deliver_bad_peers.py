@@ -17,6 +17,8 @@ from dicomnode.domain.dicom import (
     COMPREHENSIVE_3D_SR_STORAGE,
     COMPREHENSIVE_SR_STORAGE,
     CT_IMAGE_STORAGE,
+    KEY_OBJECT_SELECTION_STORAGE,
+    LABEL_MAP_SEGMENTATION_STORAGE,
     SEGMENTATION_STORAGE,
 )
 from dicomnode.domain.node import Peer
@@ -58,8 +60,12 @@ def item(number: int, path: Path, *sop_classes: str) -> Outgoing:
 def send(peer: Peer, items: Sequence[Outgoing], timeout_s: float = PATIENCE_S) -> list[tuple[int, str, int]]:
     marks: list[tuple[int, str, int]] = []
     deliver(node_ae_title="NODE", peer=peer, items=items, timeout_s=timeout_s,
-            sent=lambda *mark: marks.append(mark))
+            stored=lambda *mark: marks.append(mark[:3]), not_taken=never)
     return marks
+
+
+def never(*_: object) -> None:
+    pytest.fail("an item that a peer must take was noted as not taken")
 
 
 def test_success_and_warning_are_marked_with_their_status(images):
@@ -86,7 +92,7 @@ def test_a_peer_without_room_is_busy_and_keeps_what_it_has(images, status):
     marks: list[int] = []
     with storing(0x0000, status) as scripted, pytest.raises(PeerBusy) as caught:
         deliver(node_ae_title="NODE", peer=scripted.peer, items=[item(n, images[0]) for n in range(3)],
-                timeout_s=PATIENCE_S, sent=lambda item_id, *_: marks.append(item_id))
+                timeout_s=PATIENCE_S, stored=lambda item_id, *_: marks.append(item_id), not_taken=never)
     assert marks == [0]
     assert caught.value.status == status
     assert scripted.finished, "the association is released, so that the peer keeps the first object"
@@ -97,7 +103,7 @@ def test_a_refusal_fails_after_the_other_items_were_sent(images, status):
     marks: list[int] = []
     with storing(status, 0x0000) as scripted, pytest.raises(PeerRefused) as caught:
         deliver(node_ae_title="NODE", peer=scripted.peer, items=[item(1, images[0]), item(2, images[1])],
-                timeout_s=PATIENCE_S, sent=lambda item_id, *_: marks.append(item_id))
+                timeout_s=PATIENCE_S, stored=lambda item_id, *_: marks.append(item_id), not_taken=never)
     assert marks == [2]
     assert caught.value.status == status
     assert f"0x{status:04X}" in str(caught.value)
@@ -124,11 +130,80 @@ def test_a_peer_that_takes_no_form_is_told_every_form_and_still_gets_the_rest(im
         deliver(node_ae_title="NODE", peer=scripted.peer, timeout_s=PATIENCE_S,
                 items=[item(1, images[0], SEGMENTATION_STORAGE, CT_IMAGE_STORAGE),
                        item(2, images[1], COMPREHENSIVE_3D_SR_STORAGE, COMPREHENSIVE_SR_STORAGE)],
-                sent=lambda item_id, *_: marks.append(item_id))
+                stored=lambda item_id, *_: marks.append(item_id), not_taken=never)
     assert marks == [2]
     assert f"{SEGMENTATION_STORAGE}: no presentation context accepted" in str(caught.value)
     assert f"{CT_IMAGE_STORAGE}: no presentation context accepted" in str(caught.value)
     assert caught.value.verdict is Verdict.FAIL
+
+
+def form(path: Path, kind: str, number: int, *refers_to: str) -> OutgoingFile:
+    classes = {"LABELMAP": LABEL_MAP_SEGMENTATION_STORAGE, "SEG": SEGMENTATION_STORAGE,
+               "SR3D": COMPREHENSIVE_3D_SR_STORAGE, "KOS": KEY_OBJECT_SELECTION_STORAGE}
+    return OutgoingFile(path=path, sop_class_uid=classes[kind], sop_instance_uid=f"1.2.{number}", kind=kind,
+                        transfer_syntax_uid="1.2.840.10008.1.2.1", refers_to=refers_to)
+
+
+def parts_of_one_map(path: Path) -> list[Outgoing]:
+    """Two parts of one segmentation, a label map that stands for both, and a report on each of these forms."""
+    whole = form(path, "LABELMAP", 1)
+    return [
+        Outgoing(item_id=1, alternatives=(whole, form(path, "SEG", 2))),
+        Outgoing(item_id=2, alternatives=(whole, form(path, "SEG", 3))),
+        Outgoing(item_id=3, alternatives=(form(path, "SR3D", 4, "1.2.2", "1.2.3"), form(path, "SR3D", 5, "1.2.1"))),
+    ]
+
+
+def all_marks(peer: Peer, items: Sequence[Outgoing], *, present: Sequence[str] = ()) -> list[tuple[object, ...]]:
+    marks: list[tuple[object, ...]] = []
+    deliver(node_ae_title="NODE", peer=peer, items=items, timeout_s=PATIENCE_S, present=present,
+            stored=lambda *mark: marks.append(mark), not_taken=lambda *mark: marks.append(mark))
+    return marks
+
+
+def test_an_object_that_stands_for_several_is_sent_once_and_the_report_on_it_follows(images):
+    with storing(0x0000, 0x0000) as scripted:
+        marks = all_marks(scripted.peer, parts_of_one_map(images[0]))
+    assert marks == [(1, "1.2.1", 0, ""), (2, "1.2.1", 0, ""), (3, "1.2.5", 0, "")]
+    assert len(scripted.talk.stored) == 2
+
+
+@pytest.mark.parametrize("negotiated", [False, True])
+def test_a_peer_that_refuses_the_object_for_several_gets_each_of_them_and_is_told_why(images, negotiated):
+    statuses = [*[0x0122] * negotiated, 0x0000, 0x0000, 0x0000]
+    with storing(*statuses, takes=lambda uid: negotiated or uid != LABEL_MAP_SEGMENTATION_STORAGE) as scripted:
+        marks = all_marks(scripted.peer, parts_of_one_map(images[0]))
+    assert [mark[:2] for mark in marks] == [(1, "1.2.2"), (2, "1.2.3"), (3, "1.2.4")]
+    why = "0x0122" if negotiated else "no presentation context accepted"
+    assert all(str(mark[3]).startswith(f"LABELMAP {LABEL_MAP_SEGMENTATION_STORAGE}: {why}") for mark in marks[:2])
+    assert len(scripted.talk.stored) == 3 + negotiated, "what was refused once is not offered again"
+
+
+def test_a_later_attempt_knows_what_the_peer_has_already(images):
+    with storing(0x0000) as scripted:
+        marks = all_marks(scripted.peer, parts_of_one_map(images[0])[1:], present=["1.2.1"])
+    assert marks == [(2, "1.2.1", 0, ""), (3, "1.2.5", 0, "")]
+    assert len(scripted.talk.stored) == 1
+
+
+def test_a_refused_object_that_may_be_refused_is_noted_and_fails_nothing(images):
+    summary = Outgoing(item_id=9, alternatives=(form(images[0], "KOS", 8),), optional=True)
+    with storing(0x0000, takes=lambda uid: uid != KEY_OBJECT_SELECTION_STORAGE) as scripted:
+        marks = all_marks(scripted.peer, [summary, item(1, images[0])])
+    assert marks[0][0] == 9
+    assert "takes no form of 1.2.8: KOS" in str(marks[0][1])
+    assert marks[1][:2] == (1, "1.2.1.0")
+
+
+def test_an_object_that_may_be_left_out_is_left_out_where_it_names_what_the_peer_did_not_take(images):
+    first = Outgoing(item_id=1, alternatives=(form(images[0], "LABELMAP", 1), form(images[0], "SEG", 2)))
+    manifests = (form(images[0], "KOS", 3, "1.2.1"), form(images[0], "KOS", 4, "1.2.2"))
+    with storing(0x0000, 0x0000, takes=lambda uid: uid != LABEL_MAP_SEGMENTATION_STORAGE) as scripted:
+        assert [mark[:2] for mark in all_marks(scripted.peer, [
+            first, Outgoing(item_id=2, alternatives=manifests, optional=True)])] == [(1, "1.2.2"), (2, "1.2.4")]
+    with storing(0x0000, takes=lambda uid: uid != LABEL_MAP_SEGMENTATION_STORAGE) as scripted:
+        marks = all_marks(scripted.peer, [first, Outgoing(item_id=2, alternatives=manifests[:1], optional=True)])
+    assert "names objects that the peer did not take" in str(marks[1][1])
 
 
 @pytest.mark.parametrize(("result", "source", "reason", "kind"), [
@@ -238,7 +313,7 @@ def test_a_response_that_answers_nothing_is_not_taken_for_success(images, comman
             talk.read_pdu()
     with ScriptedPeer(script) as scripted, pytest.raises(PeerUnreachable, match=words):
         deliver(node_ae_title="NODE", peer=scripted.peer, items=[item(1, images[0])], timeout_s=PATIENCE_S,
-                sent=lambda *mark: marks.append(mark))
+                stored=lambda *mark: marks.append(mark), not_taken=never)
     assert marks == []
 
 
@@ -352,7 +427,8 @@ def test_a_failure_of_the_caller_releases_the_association_so_that_the_peer_keeps
     def stop(*_: object) -> None:
         raise KeyError("the caller's own")
     with storing(0x0000) as scripted, pytest.raises(KeyError, match="the caller's own"):
-        deliver(node_ae_title="NODE", peer=scripted.peer, items=[item(1, images[0])], timeout_s=PATIENCE_S, sent=stop)
+        deliver(node_ae_title="NODE", peer=scripted.peer, items=[item(1, images[0])], timeout_s=PATIENCE_S,
+                stored=stop, not_taken=never)
     assert scripted.finished
 
 

@@ -157,7 +157,7 @@ def test_orthanc_stores_what_is_delivered_and_commits_to_it(images, tmp_path):
         marks: list[int] = []
         deliver(node_ae_title="DICOMNODE", peer=peer, timeout_s=PATIENCE_S,
                 items=[Outgoing(item_id=n, alternatives=(file,)) for n, file in enumerate(files)],
-                sent=lambda item_id, *_: marks.append(item_id))
+                stored=lambda item_id, *_: marks.append(item_id), not_taken=lambda *_: None)
         assert marks == [0, 1, 2, 3]
         assert len(orthanc.instances("CT")) == 4
         missing, transaction = uid_of("never sent"), uid_of("transaction")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
+from dicomnode.domain.job import NewDelivery
 from dicomnode.errors import ClaimLost
-from dicomnode.ledger import census, deliveries, studies
+from dicomnode.ledger import census, deliveries, jobs, studies
 from dicomnode.ledger.engine import Ledger
 from tests.ledger_rows import (
     BACKOFF,
@@ -17,6 +19,7 @@ from tests.ledger_rows import (
     a_claimed_delivery,
     a_closed_study,
     a_job,
+    a_result,
     a_snapshot,
     after,
     claim_delivery,
@@ -101,6 +104,36 @@ def test_a_delivery_is_completed_when_all_is_sent_and_not_before(ledger):
         deliveries.complete(c, delivery, now=after(3))
     done = row(ledger, delivery.delivery_id)
     assert (done["state"], done["items"], done["sent"]) == ("completed", 2, 2)
+
+
+def test_a_delivery_is_complete_without_what_the_peer_may_refuse(ledger):
+    delivery = a_claimed_delivery(ledger)
+    seg, report = delivery.items
+    with ledger.write() as c:
+        deliveries.mark_sent(c, delivery, seg.item_id, sop_instance_uid="2.25.1", status=0, now=NOW, instead="LABELMAP")
+        deliveries.mark_not_taken(c, delivery, report.item_id, reason="no presentation context accepted", now=NOW)
+        deliveries.complete(c, delivery, now=after(3))
+    done = row(ledger, delivery.delivery_id)
+    assert (done["state"], done["items"], done["sent"], done["not_taken"]) == ("completed", 2, 1, 1)
+    with ledger.read() as c:
+        story = {one["kind"]: one["text"] for one in census.story(c, STUDY)}
+    assert "SR3D: no presentation context accepted" in story["not_taken"]
+    assert "instead of LABELMAP" in story["delivery_item_sent"]
+    with ledger.write() as c:
+        deliveries.requeue(c, delivery.delivery_id, now=after(9))
+    again = claim_delivery(ledger, now=after(9))
+    assert [item.waits for item in again.items] == [True, True]
+
+
+def test_what_a_result_refers_to_comes_back_with_it(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    job = claim_job(ledger)
+    made = [a_result(1), replace(a_result(2, "SR", "volumes"), refers_to=("2.25.1",))]
+    with ledger.write() as c:
+        jobs.complete(c, job, results=made, now=NOW, data={},
+                      deliveries=[NewDelivery(peer="pacs", items=[["2.25.1"], ["2.25.2"]])])
+    assert [item.alternatives[0].refers_to for item in claim_delivery(ledger).items] == [(), ("2.25.1",)]
 
 
 def test_an_object_that_is_no_alternative_of_the_item_is_not_marked(ledger):
