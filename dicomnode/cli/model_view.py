@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dicomnode.domain.condition import Condition, Wanted, wording
+
 if TYPE_CHECKING:
     from dicomnode.adopt.add import Added
     from dicomnode.domain.dicom import Code
@@ -55,7 +57,7 @@ def describe(model: ModelFile, bundle: Path) -> dict[str, Any]:
                     "measure": list(one.measure)} for one in model.labels],
         "classes": [{"value": one.value, "name": one.name, "code": _code(one.code), "finding": one.finding}
                     for one in model.classes],
-        "limits": {**{key: list(values) for key, values in model.limits.when.items()},
+        "limits": {**{key: _asked(wanted) for key, wanted in model.limits.when.items()},
                    "age_years": str(model.limits.age_years)},
         "overlapping": model.overlapping, "runtime": asdict(model.runtime),
         "self_test": None if model.self_test is None else asdict(model.self_test),
@@ -112,7 +114,7 @@ def _thresholds(model: ModelFile) -> Iterator[str]:
 
 def _bounds(model: ModelFile) -> Iterator[str]:
     for keyword, allowed in model.limits.when.items():
-        yield f"only {keyword} {' or '.join(allowed)}"
+        yield f"only {keyword} {wording(allowed)}"
     if str(model.limits.age_years) != "any":
         yield f"only patients of {model.limits.age_years} years"
     runtime = model.runtime
@@ -140,19 +142,25 @@ def _wanted(role: InputRole) -> Iterator[str]:
     yield f"slices {role.slices}"
     if role.spacing_mm.max_between_slices is not None:
         yield f"slices up to {role.spacing_mm.max_between_slices:g} mm apart"
+    if role.contrast != "any":
+        yield f"{role.contrast} contrast agent"
     if role.resample:
         yield "interpolated onto the grid of the first input"
     for keyword, values in role.when.items():
-        yield f"only {keyword} {' or '.join(values)}"
+        yield f"only {keyword} {wording(values)}"
     for keyword, wish in role.prefer.items():
-        yield f"rather {keyword} {wish}"
+        yield f"rather {keyword} {' before '.join(wish) if isinstance(wish, tuple) else wish}"
 
 
 def _input(role: InputRole) -> dict[str, Any]:
     return {"role": role.role, "required": role.required, "modality": role.modality, "orientation": role.orientation,
             "slices": str(role.slices), "max_between_slices_mm": role.spacing_mm.max_between_slices,
-            "when": {key: list(values) for key, values in role.when.items()}, "prefer": dict(role.prefer),
-            "resample": role.resample}
+            "when": {key: _asked(wanted) for key, wanted in role.when.items()}, "prefer": dict(role.prefer),
+            "contrast": role.contrast, "resample": role.resample, "any_frame": role.any_frame}
+
+
+def _asked(wanted: Wanted) -> list[str] | str:
+    return str(wanted) if isinstance(wanted, Condition) else list(wanted)
 
 
 def _code(code: Code | None) -> dict[str, str] | None:

@@ -52,11 +52,13 @@ def _keyword(word: str) -> str:
     return word
 
 
-def _as_list(value: object) -> object:
+def as_list(value: object) -> list[object]:
+    """Return a value alone as a list of it."""
     return value if isinstance(value, list) else [value]
 
 
-def _as_text(value: object) -> object:
+def as_text(value: object) -> object:
+    """Return a number as the text that a file could have said."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if is_number else value
 
@@ -111,13 +113,10 @@ ListenPort = Annotated[int, Field(ge=0, le=HIGHEST_PORT)]
 PeerPort = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Names = Annotated[list[Name], BeforeValidator(_as_list)]
+Names = Annotated[list[Name], BeforeValidator(as_list)]
 AeTitle = Annotated[str, AfterValidator(ae_title)]
 Bind = Annotated[str, AfterValidator(_bind)]
 Charset = Annotated[str, AfterValidator(_charset)]
 Network = Annotated[str, AfterValidator(_network)]
 SopClass = Annotated[str, AfterValidator(_sop_class)]
 Keyword = Annotated[str, AfterValidator(_keyword)]
-Values = Annotated[list[Annotated[str, BeforeValidator(_as_text)]], BeforeValidator(_as_list), Field(min_length=1)]
-When = dict[Keyword, Values]
-"""``Modality = "CT"`` or ``Modality = ["CT", "MR"]``: DICOM keyword → the values that satisfy it."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Required
+from typing import Annotated, Any, Literal, NotRequired, Required
 
 from pydantic import BeforeValidator, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from dicomnode.config.kinds import Amount, AmountOrZero, Count, CountOrZero, Fraction, Keyword, Name, Number, Text, When
+from dicomnode.config.conditions import When, Wishes
+from dicomnode.config.kinds import Amount, AmountOrZero, Count, CountOrZero, Fraction, Name, Number, Text
 from dicomnode.config.node_schema import STRICT
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Colour = Annotated[list[Byte], Field(min_length=3, max_length=3)]
+Treatment = Literal["flag", "refuse", "ignore"]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -22,6 +24,7 @@ class CodeTable(TypedDict):
     value: Annotated[str, Field(min_length=1, max_length=16)]
     scheme: Annotated[str, Field(min_length=1, max_length=16)]
     meaning: Annotated[str, Field(min_length=1, max_length=64)]
+    meaning_zh: NotRequired[Annotated[str, Field(min_length=1, max_length=64)]]
 
 
 class RangeTable(TypedDict, total=False):
@@ -38,6 +41,7 @@ class SpacingTable(TypedDict, total=False):
     min_between_slices: Amount
     max_in_plane: Amount
     uneven: Fraction
+    max_gap: Amount
     tilt_deg: AmountOrZero
 
 
@@ -50,9 +54,14 @@ class InputTable(TypedDict, total=False):
     orientation: Literal["any", "axial", "sagittal", "coronal"]
     slices: RangeTable
     spacing_mm: SpacingTable
-    prefer: dict[Keyword, Text]
+    contrast: Literal["any", "with", "without"]
+    prefer: Wishes
     when: When
     resample: bool
+    any_frame: bool
+    split_by: Literal["", "AcquisitionNumber", "TemporalPositionIdentifier", "EchoTime", "TriggerTime",
+                      "DiffusionBValue", "StackID", "ImageType"]
+    split_take: Text
 
 
 class LabelTable(TypedDict, total=False):
@@ -101,6 +110,16 @@ class LimitsTable(TypedDict, total=False):
 
     age_years: RangeTable
     when: When
+
+
+class QualityTable(TypedDict, total=False):
+    """``[quality]``."""
+
+    constant_slices: Treatment
+    duplicate_slices: Treatment
+    saturation: Treatment
+    hounsfield: Treatment
+    padding: Literal["keep", "air"]
 
 
 class ValidatedTable(TypedDict):
@@ -175,6 +194,7 @@ class ModelTable(TypedDict, total=False):
     classification: ClassificationTable
     detection: DetectionTable
     limits: Annotated[LimitsTable, BeforeValidator(_split_limits)]
+    quality: QualityTable
     runtime: RuntimeTable
     outputs: OutputsTable
     self_test: SelfTestTable

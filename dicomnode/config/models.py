@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from dicomnode.config.conditions import wanted_of
 from dicomnode.config.model_rules import broken_rules
 from dicomnode.config.model_schema import (
     MODEL_FILE,
@@ -33,7 +34,7 @@ from dicomnode.domain.model import (
     Validated,
 )
 from dicomnode.domain.node import NodeConfig
-from dicomnode.domain.settings import ClassificationSettings, ClassLabel, DetectionSettings
+from dicomnode.domain.settings import ClassificationSettings, ClassLabel, DetectionSettings, QualitySettings
 from dicomnode.errors import ConfigError, ModelMissing
 
 PLAIN_KEYS = ("name", "task", "bundle", "digest", "intended_use", "version", "trust", "overlapping", "confirmed",
@@ -138,6 +139,7 @@ def _model(table: ModelTable, file_digest: str) -> ModelFile:
         classification=ClassificationSettings(**table.get("classification", {})),
         detection=DetectionSettings(**table.get("detection", {})),
         limits=_limits(table.get("limits", {})),
+        quality=QualitySettings(**table.get("quality", {})),
         runtime=_runtime(table.get("runtime", {})),
         outputs=Outputs(**table.get("outputs", {})),
         self_test=SelfTest(**test) if test else None,
@@ -151,7 +153,7 @@ def _input(table: InputTable) -> InputRole:
         values["slices"] = Range(**table["slices"])
     if "spacing_mm" in table:
         values["spacing_mm"] = SpacingLimits(**table["spacing_mm"])
-    values["when"] = {key: tuple(allowed) for key, allowed in table.get("when", {}).items()}
+    values["when"] = wanted_of(table.get("when", {}))
     return InputRole(**values)
 
 
@@ -172,7 +174,7 @@ def _class(table: ClassTable) -> ClassLabel:
 
 def _limits(table: LimitsTable) -> Limits:
     return Limits(
-        when={key: tuple(allowed) for key, allowed in table.get("when", {}).items()},
+        when=wanted_of(table.get("when", {})),
         age_years=Range(**table.get("age_years", {})),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from dicomnode.config.conditions import wanted_of
 from dicomnode.config.models import find_model, named_model, places
 from dicomnode.config.node_schema import NODE_FILE, NodeFile, NodeTable, PeerTable, RouteTable
 from dicomnode.config.rules import broken_rules, route_places, words
@@ -100,7 +101,7 @@ def _peer(name: str, table: PeerTable) -> Peer:
 def _route(table: RouteTable) -> Route:
     values = _tuples(table)
     values["from_"] = values.pop("from", ())
-    values["when"] = {key: tuple(allowed) for key, allowed in table.get("when", {}).items()}
+    values["when"] = wanted_of(table.get("when", {}))
     return Route(**values)
 
 

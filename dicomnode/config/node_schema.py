@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Required
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
+from dicomnode.config.conditions import When
 from dicomnode.config.kinds import (
     AeTitle,
     Amount,
@@ -27,7 +28,6 @@ from dicomnode.config.kinds import (
     Seconds,
     SopClass,
     Text,
-    When,
 )
 
 STRICT = ConfigDict(strict=True, extra="forbid")

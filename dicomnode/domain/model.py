@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from dicomnode.domain.condition import When, Wish
 from dicomnode.domain.dicom import Code
-from dicomnode.domain.settings import ClassificationSettings, ClassLabel, DetectionSettings
+from dicomnode.domain.settings import ClassificationSettings, ClassLabel, DetectionSettings, QualitySettings
 
 TASKS: Final = ("segmentation", "detection", "classification")
 BACKENDS: Final = ("torch", "openvino", "compile", "tensorrt")
 FAST_PATHS: Final = ("precision", "fast_resample", "clamp_roi", "crop_to_body", "backend")
 """Keys of ``[runtime]`` that make a model faster and may change its result."""
 ORIENTATIONS: Final = ("any", "axial", "sagittal", "coronal")
+CONTRASTS: Final = ("any", "with", "without")
+SPLITTERS: Final = ("AcquisitionNumber", "TemporalPositionIdentifier", "EchoTime", "TriggerTime", "DiffusionBValue",
+                    "StackID", "ImageType")
+"""Attributes that tell several stacks of one series apart."""
 MEASURES: Final = ("volume_ml", "mean_hu", "diameter_mm")
 UNCONFIRMED_SCHEME: Final = "99CONFIRM"
 """Coding scheme of a code that nobody has given yet: with one, a model file cannot be confirmed."""
@@ -44,14 +49,16 @@ class Range:
 class SpacingLimits:
     """How far apart and how uneven slices may be.
 
-    ``uneven`` is the largest deviation of a gap from the median gap, as a fraction of it;
-    ``tilt_deg`` the largest gantry tilt that the model was validated for.
+    ``uneven`` is the largest deviation of a gap from the median gap, as a fraction of it; ``max_gap`` the widest gap
+    in mm, where slices are missing, that is interpolated over; ``tilt_deg`` the largest gantry tilt that the model was
+    validated for. What is uneven or tilted within these is resampled by true positions for the network.
     """
 
     max_between_slices: float | None = None
     min_between_slices: float | None = None
     max_in_plane: float | None = None
     uneven: float = 0.02
+    max_gap: float | None = None
     tilt_deg: float = 0.0
 
 
@@ -59,9 +66,13 @@ class SpacingLimits:
 class InputRole:
     """One input of the network: which series of the study may fill it, and which is best.
 
-    ``prefer`` maps a DICOM keyword to what scores higher: ``thinnest``, ``thickest``, ``most``,
-    ``soft``, ``sharp``, or a text that the attribute should contain.
+    ``contrast``: whether a contrast agent was given, as attributes and description say.
+    ``prefer`` maps a DICOM keyword to what scores higher: ``thinnest``, ``thickest``, ``most``, ``soft``, ``sharp``,
+    ``present``, ``absent``, a number to be near to, a text that the attribute should contain, or texts, best first.
     ``resample``: where the series lies on another grid than the first input's, it is interpolated onto that.
+    ``any_frame``: another Frame of Reference UID than the first input's stands for the same frame.
+    ``split_by``: where a series holds several stacks, the attribute that tells them apart; ``split_take``: the one to
+    take, ``first`` or ``last`` of its values, or a value.
     """
 
     role: str
@@ -70,12 +81,22 @@ class InputRole:
     orientation: str = "any"
     slices: Range = field(default_factory=lambda: Range(min=1))
     spacing_mm: SpacingLimits = field(default_factory=SpacingLimits)
-    prefer: Mapping[str, str] = field(default_factory=dict)
-    when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    contrast: str = "any"
+    prefer: Mapping[str, Wish] = field(default_factory=dict)
+    when: When = field(default_factory=dict)
     resample: bool = False
+    any_frame: bool = False
+    split_by: str = ""
+    split_take: str = "first"
 
     def __post_init__(self) -> None:
-        """Refuse an unknown orientation."""
+        """Refuse an unknown orientation, contrast, or attribute to split by."""
+        if self.split_by not in {"", *SPLITTERS}:
+            msg = f"split_by = {self.split_by!r}: allowed are {', '.join(SPLITTERS)}"
+            raise ValueError(msg)
+        if self.contrast not in CONTRASTS:
+            msg = f"contrast = {self.contrast!r}: allowed are {', '.join(CONTRASTS)}"
+            raise ValueError(msg)
         if self.orientation not in ORIENTATIONS:
             msg = f"orientation = {self.orientation!r}: allowed are {', '.join(ORIENTATIONS)}"
             raise ValueError(msg)
@@ -119,7 +140,7 @@ class Label:
 class Limits:
     """What the model was validated for: outside, ``OutsideIntendedUse``."""
 
-    when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # DICOM keyword → allowed values
+    when: When = field(default_factory=dict)
     age_years: Range = field(default_factory=Range)
 
 
@@ -220,6 +241,7 @@ class ModelFile:
     classification: ClassificationSettings = field(default_factory=ClassificationSettings)
     detection: DetectionSettings = field(default_factory=DetectionSettings)
     limits: Limits = field(default_factory=Limits)
+    quality: QualitySettings = field(default_factory=QualitySettings)
     runtime: Runtime = field(default_factory=Runtime)
     outputs: Outputs = field(default_factory=Outputs)
     self_test: SelfTest | None = None

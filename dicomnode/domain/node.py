@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
+from dicomnode.domain.condition import When
 from dicomnode.domain.dicom import (
     CT_IMAGE_STORAGE,
     ENHANCED_CT_IMAGE_STORAGE,
@@ -210,7 +211,7 @@ class Route:
     model: tuple[str, ...]
     from_: tuple[str, ...] = ()  # peer names; empty: any
     to: tuple[str, ...] = ()
-    when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    when: When = field(default_factory=dict)
     outputs: tuple[str, ...] = ()  # of OUTPUTS: what every peer of the route gets besides what it takes
     report_not_analysed: bool = False
     priority: int = 100  # lower goes first

@@ -1,4 +1,4 @@
-"""What of a model's answer becomes a finding: thresholds that belong to a task."""
+"""What of a model's answer becomes a finding, and which pixels it may be given: settings of a model file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Final
 from dicomnode.domain.dicom import Code
 
 ACTIVATIONS: Final = ("bundle", "softmax", "sigmoid")
+TREATMENTS: Final = ("flag", "refuse", "ignore")
+PADDINGS: Final = ("keep", "air")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +76,30 @@ class ClassificationSettings:
         if not 0 <= self.report_at_least <= 1:
             msg = f"report_at_least = {self.report_at_least}: allowed are values of 0 to 1"
             raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualitySettings:
+    """What happens to images whose pixels look wrong: ``flag`` (reports say so), ``refuse`` or ``ignore``.
+
+    ``constant_slices``: slices that hold one value only.
+    ``duplicate_slices``: slices with the same pixels as another one.
+    ``saturation``: many pixels at the highest value: the range was cut off.
+    ``hounsfield``: CT values that are no Hounsfield units: nothing like air, or nothing like tissue.
+    ``padding``: pixels outside the field of view (Pixel Padding Value) reach the network as they are (``keep``), or
+    as air (``air``; CT only).
+    """
+
+    constant_slices: str = "flag"
+    duplicate_slices: str = "flag"
+    saturation: str = "flag"
+    hounsfield: str = "flag"
+    padding: str = "keep"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown word."""
+        for name, allowed in (("constant_slices", TREATMENTS), ("duplicate_slices", TREATMENTS),
+                              ("saturation", TREATMENTS), ("hounsfield", TREATMENTS), ("padding", PADDINGS)):
+            if getattr(self, name) not in allowed:
+                msg = f"{name} = {getattr(self, name)!r}: allowed are {', '.join(allowed)}"
+                raise ValueError(msg)

@@ -19,7 +19,9 @@ INDEXED_KEYWORDS: Final = (
     "PatientPosition", "SeriesNumber", "AcquisitionNumber", "InstanceNumber", "TemporalPositionIdentifier",
     "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "PixelSpacing", "Rows", "Columns",
     "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "PixelRepresentation",
-    "RescaleSlope", "RescaleIntercept", "LossyImageCompression", "BurnedInAnnotation",
+    "RescaleSlope", "RescaleIntercept", "LossyImageCompression", "BurnedInAnnotation", "ContrastBolusRoute",
+    "ContrastBolusIngredient", "AcquisitionContrast", "FlipAngle", "EchoTrainLength", "SequenceName", "ScanOptions",
+    "DiffusionBValue", "FilterType", "ReconstructionDiameter", "SoftwareVersions", "Laterality",
 )
 """The attributes kept per instance; routes' ``when`` and models' selectors may use only these."""
 
@@ -117,14 +119,26 @@ class BoundSeries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScorePart:
+    """How well a series meets one wish of a model: from 1, best of those that were eligible, to 0."""
+
+    keyword: str
+    wish: str
+    value: str
+    points: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesVerdict:
-    """How one series fared against one role of one model: its score, and each reason against it."""
+    """How one series fared against one role of one model: its score with its parts, and each reason against it."""
 
     model: str
     series_uid: str
     role: str
     score: float | None  # None: not eligible
     reasons: tuple[str, ...]
+    parts: tuple[ScorePart, ...] = ()
+    slices: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

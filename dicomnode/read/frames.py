@@ -26,7 +26,14 @@ GROUP_OF: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "KVP": ("CTXRayDetailsSequence", "KVP"),  # C.8.15.3.9
     "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),  # C.8.13.5.4
     "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),  # C.8.13.5.2
+    "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+    "EchoTrainLength": ("MRTimingAndRelatedParametersSequence", "EchoTrainLength"),
+    "InversionTime": ("MRModifierSequence", "InversionTimes"),  # C.8.13.5.5
+    "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),  # C.8.13.5.9
+    "TriggerTime": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),  # C.7.6.16.2.7
     "TemporalPositionIdentifier": ("FrameContentSequence", "TemporalPositionIndex"),  # C.7.6.16.2.2
+    "AcquisitionNumber": ("FrameContentSequence", "FrameAcquisitionNumber"),
+    "StackID": ("FrameContentSequence", "StackID"),
 })
 """Keyword of a single-frame image → (functional group, keyword there)."""
 

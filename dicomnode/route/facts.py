@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 
+from dicomnode.domain.condition import Condition, When
 from dicomnode.domain.dicom import (
     CT_IMAGE_STORAGE,
     ENHANCED_CT_IMAGE_STORAGE,
@@ -16,6 +16,7 @@ from dicomnode.domain.dicom import (
     MR_IMAGE_STORAGE,
 )
 from dicomnode.domain.study import InstanceRecord, SeriesRecord, finite
+from dicomnode.route.conditions import upper
 
 IMAGE_CLASSES: Final = frozenset({
     CT_IMAGE_STORAGE, ENHANCED_CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, ENHANCED_MR_IMAGE_STORAGE,
@@ -31,18 +32,11 @@ NOT_SLICES: Final = frozenset({
 REFORMATS: Final = frozenset({"MPR", "REFORMATTED"})
 """Image Type values of planes computed from others; with ORIGINAL as value 1 the planes were reconstructed so."""
 SOURCES: Final = frozenset({"ORIGINAL", "MIXED"})
-UNSPOKEN: Final = frozenset({
-    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "AccessionNumber", "StudyDescription",
-    "SeriesDescription", "ProtocolName", "StudyDate", "StudyTime",
-})
-"""Attributes whose values never appear in a reason: they may name a patient."""
 FARTHEST_MM: Final = 1e9
 """No place in a patient, and no spacing, is further: what says so is no number to reckon with."""
 MOST_FRAMES: Final = 2**31 - 1
 """The largest Integer String (PS3.5 Table 6.2-1)."""
 AXES: Final = ("sagittal", "coronal", "axial")
-
-When = Mapping[str, tuple[str, ...]]
 
 
 def ordered(series: SeriesRecord) -> tuple[InstanceRecord, ...]:
@@ -52,7 +46,7 @@ def ordered(series: SeriesRecord) -> tuple[InstanceRecord, ...]:
 
 def is_localizer(instance: InstanceRecord) -> bool:
     """Whether Image Type (0008,0008) calls it a localizer."""
-    return bool(LOCALIZERS & _upper(instance.attributes.get("ImageType", ())))
+    return bool(LOCALIZERS & upper(instance.attributes.get("ImageType", ())))
 
 
 def typical(series: SeriesRecord) -> InstanceRecord:
@@ -67,31 +61,17 @@ def is_own(series: SeriesRecord) -> bool:
     return first.text("Manufacturer") == MANUFACTURER and first.text("ManufacturerModelName") == MODEL_NAME
 
 
-def unmet(instance: InstanceRecord, when: When) -> tuple[str, ...]:
-    """Return the conditions that an instance does not satisfy, as sentences.
-
-    A condition holds if any value of the attribute equals one of the listed ones, letter case and outer spaces aside.
-    """
-    sentences = []
-    for keyword, wanted in when.items():
-        found = instance.attributes.get(keyword, ())
-        if not _upper(found) & _upper(wanted):
-            shown = "another" if keyword in UNSPOKEN and found else "\\".join(found) or "absent"
-            sentences.append(f"{keyword} is {shown}, wanted {' or '.join(wanted)}")
-    return tuple(sentences)
-
-
 def slice_images(series: SeriesRecord, declared: When) -> tuple[tuple[InstanceRecord, ...], tuple[str, ...]]:
     """Return the images of a series that may be slices of a stack, and why the others, if any, may not.
 
     Parameters
     ----------
     declared:
-        Conditions of route and role; Image Type among them allows derived images.
+        Conditions of route and role; values of Image Type among them allow derived images.
     """
     kept, reasons = [], []
     for instance in ordered(series):
-        reason = _no_slice(instance, derived_allowed="ImageType" in declared)
+        reason = _no_slice(instance, derived_allowed=_names_types(declared))
         if reason:
             reasons.append(reason)
         else:
@@ -131,6 +111,11 @@ def label(series: SeriesRecord) -> str:
     return f"series {one.text('SeriesNumber') or '?'} (…{series.series_uid[-8:]}, {one.text('Modality') or '?'})"
 
 
+def _names_types(declared: When) -> bool:
+    wanted = declared.get("ImageType")
+    return bool(wanted.any_of or wanted.contains) if isinstance(wanted, Condition) else wanted is not None
+
+
 def _no_slice(instance: InstanceRecord, *, derived_allowed: bool) -> str:
     if instance.sop_class_uid not in IMAGE_CLASSES:
         return f"SOP Class {instance.sop_class_uid} is no CT or MR image"
@@ -138,11 +123,11 @@ def _no_slice(instance: InstanceRecord, *, derived_allowed: bool) -> str:
     if is_localizer(instance):
         return "localizer"
     if not derived_allowed:
-        original = bool(_upper(kind[:1]) & SOURCES)
-        computed = _upper(kind) & (NOT_SLICES if original else NOT_SLICES | REFORMATS)
+        original = bool(upper(kind[:1]) & SOURCES)
+        computed = upper(kind) & (NOT_SLICES if original else NOT_SLICES | REFORMATS)
         if computed:
             return f"Image Type says {min(computed)}"
-        if kind and (not original or "SECONDARY" in _upper(kind[1:2])):
+        if kind and (not original or "SECONDARY" in upper(kind[1:2])):
             shown = "\\".join(kind[:2])
             return f"Image Type is {shown}, wanted ORIGINAL\\PRIMARY"
     if _normal(instance) is None or _numbers(instance, "ImagePositionPatient", 3) is None:
@@ -163,7 +148,3 @@ def _numbers(instance: InstanceRecord, keyword: str, count: int) -> tuple[float,
 def _in_reach(text: str) -> float | None:
     value = finite(text)
     return value if value is not None and abs(value) <= FARTHEST_MM else None
-
-
-def _upper(values: tuple[str, ...]) -> set[str]:
-    return {value.strip().upper() for value in values}

@@ -9,7 +9,8 @@ from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import Peer, Route
 from dicomnode.domain.study import ModelBinding, SeriesRecord, SeriesVerdict, StudyRecord
 from dicomnode.errors import ConflictingInstances, ModelMissing, UnusableInput
-from dicomnode.route.facts import is_own, label, typical, unmet
+from dicomnode.route.conditions import unmet
+from dicomnode.route.facts import is_own, label, typical
 from dicomnode.route.select import select
 
 

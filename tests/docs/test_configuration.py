@@ -44,6 +44,7 @@ SECTIONS = {
         MODEL_TOML, ["classification"], settings.ClassificationSettings, model_schema.ClassificationTable, set()),
     "[detection]": (MODEL_TOML, ["detection"], settings.DetectionSettings, model_schema.DetectionTable, set()),
     "[limits]": (MODEL_TOML, ["limits"], model.Limits, model_schema.LimitsTable, set()),
+    "[quality]": (MODEL_TOML, ["quality"], settings.QualitySettings, model_schema.QualityTable, set()),
     "[runtime]": (MODEL_TOML, ["runtime"], model.Runtime, model_schema.RuntimeTable, set()),
     "[outputs]": (MODEL_TOML, ["outputs"], model.Outputs, model_schema.OutputsTable, set()),
     "[self_test]": (MODEL_TOML, ["self_test"], model.SelfTest, model_schema.SelfTestTable, set()),

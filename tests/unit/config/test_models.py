@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dicomnode import config
+from dicomnode.domain.condition import Condition
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import ModelFile, Range, SpacingLimits
 from dicomnode.errors import ConfigError, ModelMissing
@@ -40,13 +41,52 @@ def test_the_example_comes_out_as_written():
         max_between_slices=5.0, min_between_slices=0.3, max_in_plane=1.5)
     assert example.inputs[0].prefer == {"SliceThickness": "thinnest", "ConvolutionKernel": "soft"}
     assert example.inputs[0].when == {"ImageType": ("ORIGINAL",)}
-    assert example.limits.when == {"BodyPartExamined": ("CHEST", "THORAX")}
+    assert example.limits.when == {"BodyPartExamined": ("CHEST", "THORAX"), "KVP": Condition(min=80, max=140)}
     assert example.limits.age_years == Range(min=18)
     assert example.labels[0].type.meaning == "Nodule"
     assert example.labels[0].colour_rgb == (240, 90, 70)
     assert example.runtime.overrides == {"inferer#overlap": 0.25}
     assert example.self_test is not None
     assert example.self_test.dice_at_least == {"Nodule": 0.8}
+
+
+@pytest.mark.parametrize(("written", "meant", "said"), [
+    ("{ min = 70 }", Condition(min=70), "at least 70"),
+    ("{ min = 80, max = 140, or_absent = true }", Condition(min=80, max=140, or_absent=True), "80 to 140, or absent"),
+    ('{ any_of = "A", lacks = ["GD", "+C"] }', Condition(any_of=("A",), lacks=("GD", "+C")),
+     "A and text without GD and without +C"),
+    ('{ contains = ["T1", "MPR"], present = true }', Condition(contains=("T1", "MPR"), present=True),
+     "present and text with T1 or MPR"),
+    ("{ present = false }", Condition(present=False), "absent"),
+])
+def test_a_condition_is_a_table(written, meant, said):
+    found = model(EXAMPLE.replace("{ min = 80, max = 140 }", written)).limits.when["KVP"]
+    assert found == meant
+    assert str(found) == said
+
+
+@pytest.mark.parametrize(("written", "said"), [
+    ("{ mim = 70 }", "unknown key 'mim'; did you mean min?"),
+    ('{ min = "70" }', "min: allowed are finite numbers"),
+    ("{ min = nan }", "min: allowed are finite numbers"),
+    ("{ min = 9, max = 8 }", "min = 9 lies above max = 8: nothing is within"),
+    ("{ or_absent = true }", "a condition asks for nothing"),
+    ("{ present = 1 }", "present: allowed are true and false"),
+    ("{ present = false, min = 1 }", "present = false stands alone"),
+    ("{ contains = [] }", "contains: allowed is a text, or a list of texts"),
+])
+def test_a_mistake_in_a_condition_is_said_with_its_place(written, said):
+    (problem,) = problems(EXAMPLE.replace("{ min = 80, max = 140 }", written))
+    assert problem.startswith("m.toml: [limits] KVP = {")
+    assert said in problem
+
+
+def test_a_wish_is_a_word_a_number_or_texts_in_order():
+    prefer = model(EXAMPLE.replace('SliceThickness = "thinnest", ConvolutionKernel = "soft"',
+                                   'SliceThickness = 1.25, ConvolutionKernel = ["B31", "B30"]')).inputs[0].prefer
+    assert prefer == {"SliceThickness": 1.25, "ConvolutionKernel": ("B31", "B30")}
+    (problem,) = problems(EXAMPLE.replace('ConvolutionKernel = "soft"', "ConvolutionKernel = []"))
+    assert 'm.toml: [[inputs]] "ct": prefer.ConvolutionKernel = []: allowed are thinnest' in problem
 
 
 def test_the_file_digest_is_that_of_the_text():

@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from dicomnode.domain.study import SeriesRecord
-from dicomnode.route.prefer import scores, sharpness
+from dicomnode.route.prefer import score_parts, sharpness, total
 from tests.studies import series
 
 
 def best(prefer, **candidates: SeriesRecord):
-    points = scores([one.instances for one in candidates.values()], prefer)
+    points = [total(parts) for parts in score_parts([one.instances for one in candidates.values()], prefer)]
     return list(candidates)[points.index(max(points))]
 
 
@@ -37,7 +37,36 @@ def test_a_text_is_looked_for_in_the_attribute():
 
 
 def test_without_a_wish_all_score_alike():
-    assert scores([series("a").instances, series("b").instances], {}) == [1.0, 1.0]
+    assert [total(parts) for parts in score_parts([series("a").instances, series("b").instances], {})] == [1.0, 1.0]
+
+
+def test_a_number_is_come_near_to():
+    near = {"SliceThickness": 1.25}
+    assert best(near, thin=series("a", SliceThickness="0.5"), fit=series("b", SliceThickness="1"),
+                thick=series("c", SliceThickness="3"), silent=series("d", SliceThickness="")) == "fit"
+
+
+def test_of_listed_texts_the_first_that_is_met_wins():
+    kernels = {"ConvolutionKernel": ("B31", "B30", "B20")}
+    assert best(kernels, third=series("a", ConvolutionKernel="B20f"), second=series("b", ConvolutionKernel="B30f"),
+                none=series("c", ConvolutionKernel="B70f")) == "second"
+
+
+def test_an_agent_may_be_preferred_or_not():
+    pair = {"native": series("a"), "given": series("b", ContrastBolusAgent="Iomeron")}
+    assert best({"ContrastBolusAgent": "present"}, **pair) == "given"
+    assert best({"ContrastBolusAgent": "absent"}, **pair) == "native"
+
+
+def test_a_score_says_its_parts_and_no_description():
+    wishes = {"SliceThickness": "thinnest", "SeriesDescription": "lung", "InstanceNumber": "most"}
+    thin, thick = score_parts([series("a", SliceThickness="1", SeriesDescription="Li^Si lung").instances,
+                               series("b", SliceThickness="5", slices=50).instances], wishes)
+    assert [(part.keyword, part.wish, part.value, part.points) for part in thin] == [
+        ("SliceThickness", "thinnest", "1", 1.0), ("SeriesDescription", "lung", "another", 1.0),
+        ("InstanceNumber", "most", "40 slices", 0.0)]
+    assert total(thin) == 1 + 0.01
+    assert total(thick) == pytest.approx(0.0001)
 
 
 @pytest.mark.parametrize(("soft", "sharp"), [
