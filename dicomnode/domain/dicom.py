@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 UID_PATTERN: Final = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
@@ -68,18 +68,20 @@ def ae_title(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
-    """A coded concept (PS3.3 Section 8): value, scheme, meaning."""
+    """A coded concept (PS3.3 Section 8): value, scheme, meaning; ``meaning_zh`` for readers of Chinese."""
 
     value: str
     scheme: str
     meaning: str
+    meaning_zh: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Refuse an empty part or a meaning over 64 characters (VR LO)."""
         if not (self.value and self.scheme and self.meaning):
             msg = f"a code needs value, scheme and meaning, got {self}"
             raise ValueError(msg)
-        if len(self.value) > 16 or len(self.scheme) > 16 or len(self.meaning) > 64:  # noqa: PLR2004
+        longest_meaning = max(len(self.meaning), len(self.meaning_zh))
+        if len(self.value) > 16 or len(self.scheme) > 16 or longest_meaning > 64:  # noqa: PLR2004
             msg = f"code value and scheme have at most 16 characters, meaning 64, got {self}"
             raise ValueError(msg)
 

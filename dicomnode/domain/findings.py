@@ -203,6 +203,8 @@ class ModelFindings:
     detections: tuple[Detection, ...] = ()
     classifications: tuple[Classification, ...] = ()
     looked_for: tuple[Label, ...] = ()  # lesion labels the model searches for: named in the negative report
+    procedure: Code | None = None  # what the reports say was done; None: what the modality says
+    finding_site: Code | None = None  # where findings lie whose label names no region
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] | None = None
 

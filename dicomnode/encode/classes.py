@@ -11,9 +11,11 @@ from dicomnode.domain.dicom import Code
 from dicomnode.domain.findings import Classification, ModelFindings, Presence
 from dicomnode.encode.codes import ABSENT, FINDING, PRESENCE, PRESENT, PROBABILITY, UNDETERMINED, UNITY, concept
 from dicomnode.encode.groups import algorithm, comment, number
+from dicomnode.encode.meanings import class_name, said
 from dicomnode.encode.series import Stamp
 from dicomnode.encode.words import sentence
 
+MODIFIES: Final = sr.RelationshipTypeValues.HAS_CONCEPT_MOD
 CODES: Final[dict[Presence, Code]] = {
     Presence.PRESENT: PRESENT, Presence.ABSENT: ABSENT, Presence.UNDETERMINED: UNDETERMINED,
 }
@@ -29,15 +31,16 @@ def class_group(findings: ModelFindings, one: Classification, stamp: Stamp) -> s
     """
     name = findings.provenance.model_name
     present = one.presence is Presence.PRESENT
-    evaluation = sr.QualitativeEvaluation(concept(PRESENCE), concept(CODES[one.presence]))
+    evaluation = sr.QualitativeEvaluation(concept(PRESENCE), said(CODES[one.presence], stamp.language))
     if not present:
         evaluation[0].ContentSequence = sr.ContentSequence(
-            [sr.CodeContentItem(concept(FINDING), concept(one.of.code), sr.RelationshipTypeValues.HAS_CONCEPT_MOD)])
+            [sr.CodeContentItem(concept(FINDING), said(one.of.code, stamp.language), MODIFIES)])
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=stamp.derive(f"class|{name}|{one.of.value}"), identifier=f"{one.of.name}: {one.presence.value}"),
-        finding_type=concept(one.of.code) if present else None, algorithm_id=algorithm(findings.provenance),
-        measurements=[number(PROBABILITY, one.probability, UNITY)], qualitative_evaluations=[evaluation])
+        finding_type=said(one.of.code, stamp.language) if present else None,
+        algorithm_id=algorithm(findings.provenance), qualitative_evaluations=[evaluation],
+        measurements=[number(PROBABILITY, one.probability, UNITY, stamp.language)])
     comment(group[0], findings)
     return group
 
@@ -52,6 +55,6 @@ def found_nothing(findings: ModelFindings) -> bool:
 def class_sentences(models: Sequence[ModelFindings], language: str) -> list[str]:
     """Say of each class in words what its group says in codes."""
     return [sentence(f"class_{one.presence.value}", language, model=findings.provenance.model_name,
-                     version=findings.provenance.model_version, label=one.of.name,
+                     version=findings.provenance.model_version, label=class_name(one.of, language),
                      probability=f"{one.probability:.3g}")
             for findings in models for one in findings.classifications]

@@ -1,4 +1,4 @@
-"""Codes that results use, each with its clause; standard meanings are kept verbatim, viewers match on them."""
+"""Codes that results use, each with its clause and the meaning that the standard gives it."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ PROCESSING_EQUIPMENT: Final = _dcm("109102", "Processing Equipment")  # CID 7005
 IMAGING_MEASUREMENT_REPORT: Final = _dcm("126000", "Imaging Measurement Report")
 ONCOLOGY_MEASUREMENT_REPORT: Final = _dcm("126001", "Oncology Measurement Report")
 DIAGNOSTIC_IMAGING_REPORT: Final = Code(value="18748-4", scheme="LN", meaning="Diagnostic Imaging Report")  # CID 7000
+
+# Titles of Key Object Selections (CID 7010)
+MANIFEST: Final = _dcm("113030", "Manifest")
+REJECTED_FOR_QUALITY: Final = _dcm("113001", "Rejected for Quality Reasons")
 
 FINDINGS: Final = _dcm("121070", "Findings")  # CID 7001
 FINDING: Final = _dcm("121071", "Finding")  # CID 7002

@@ -25,6 +25,7 @@ from dicomnode.encode.codes import (
     VOLUME,
     concept,
 )
+from dicomnode.encode.meanings import said
 from dicomnode.encode.place import box
 from dicomnode.encode.series import Stamp
 
@@ -37,35 +38,37 @@ DIGEST_CHARS = 19
 """'sha256:' and twelve digits: enough to tell weights apart by eye; SEG and equipment carry the whole digest."""
 
 
-def finding_group(findings: ModelFindings, found: Detection) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+def finding_group(findings: ModelFindings, found: Detection, language: str
+                  ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     """Return a lesion: box on its key slice, diameter in mm, volume in cm3 and probability where there are any."""
     outline = box(found, findings.stack)
     plane = findings.stack.planes[found.key_slice]
-    place = found.site or found.label.region
-    site = _site(place, SIDES.get(found.side, found.label.modifier)) if place else None
+    place = found.site or found.label.region or findings.finding_site
+    site = _site(place, SIDES.get(found.side, found.label.modifier), language) if place else None
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=found.tracking_uid, identifier=found.tracking_id),
         referenced_region=sr.ImageRegion(
             graphic_type=sr.GraphicTypeValues.POLYLINE, graphic_data=outline,
             source_image=sr.SourceImageForRegion(
                 plane.instance.sop_class_uid, plane.instance.sop_instance_uid, frames_of(plane))),
-        finding_type=concept(found.label.type), finding_category=concept(found.label.category),
+        finding_type=said(found.label.type, language), finding_category=said(found.label.category, language),
         algorithm_id=algorithm(findings.provenance), finding_sites=[site] if site else None,
-        measurements=list(_finding_numbers(found)))
+        measurements=list(_finding_numbers(found, language)))
     comment(group[0], findings)
     return group
 
 
 def organ_group(findings: ModelFindings, organ: Organ, stamp: Stamp, seg: tuple[EncodedObject, int] | None) -> Group:
     """Return a structure with its numbers; with ``seg`` = (object, segment number) TID 1411, else TID 1501."""
-    name = findings.provenance.model_name
+    name, language = findings.provenance.model_name, stamp.language
     shared: dict[str, Any] = {
         "tracking_identifier": sr.TrackingIdentifier(
             uid=stamp.derive(f"structure|{name}|{organ.label.value}"), identifier=organ.label.name),
-        "finding_type": concept(organ.label.type), "finding_category": concept(organ.label.category),
+        "finding_type": said(organ.label.type, language),
+        "finding_category": said(organ.label.category, language),
         "algorithm_id": algorithm(findings.provenance),
-        "finding_sites": [_site(organ.label.region or organ.label.type, organ.label.modifier)],
-        "measurements": [number(*_in_cm3(one)) for one in organ.measurements],
+        "finding_sites": [_site(organ.label.region or organ.label.type, organ.label.modifier, language)],
+        "measurements": [number(*_in_cm3(one), language) for one in organ.measurements],
     }
     group: Group
     if seg is None:
@@ -79,12 +82,12 @@ def organ_group(findings: ModelFindings, organ: Organ, stamp: Stamp, seg: tuple[
     return group
 
 
-def _finding_numbers(found: Detection) -> Iterator[sr.Measurement]:
-    yield number(DIAMETER, found.diameter_mm, MILLIMETRE)
+def _finding_numbers(found: Detection, language: str) -> Iterator[sr.Measurement]:
+    yield number(DIAMETER, found.diameter_mm, MILLIMETRE, language)
     if found.volume_ml is not None:
-        yield number(VOLUME, found.volume_ml, CUBIC_CENTIMETRE)
+        yield number(VOLUME, found.volume_ml, CUBIC_CENTIMETRE, language)
     if found.probability is not None:
-        yield number(PROBABILITY, found.probability, UNITY, by=found.probability_by)
+        yield number(PROBABILITY, found.probability, UNITY, language, by=found.probability_by)
 
 
 def frames_of(plane: SlicePlane) -> list[int] | None:
@@ -93,12 +96,12 @@ def frames_of(plane: SlicePlane) -> list[int] | None:
     return None if single else [plane.frame]
 
 
-def number(name: Code, value: float, unit: Code, *, by: Provenance | None = None) -> sr.Measurement:
+def number(name: Code, value: float, unit: Code, language: str, *, by: Provenance | None = None) -> sr.Measurement:
     """Return one number with its unit, in six significant digits; ``by`` another model than that of its group."""
     rounded = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
     derivation = DERIVATIONS.get(name.value)
-    return sr.Measurement(name=concept(name), value=rounded, unit=concept(unit),
-                          derivation=concept(derivation) if derivation else None,
+    return sr.Measurement(name=said(name, language), value=rounded, unit=said(unit, language),
+                          derivation=said(derivation, language) if derivation else None,
                           algorithm_id=algorithm(by) if by else None)
 
 
@@ -107,8 +110,8 @@ def _in_cm3(one: Measurement) -> tuple[Code, float, Code]:
     return one.name, one.value, CUBIC_CENTIMETRE if one.unit.value in MILLILITRE_VALUES else one.unit
 
 
-def _site(place: Code, side: Code | None) -> sr.FindingSite:
-    return sr.FindingSite(concept(place), laterality=concept(side) if side else None)
+def _site(place: Code, side: Code | None, language: str) -> sr.FindingSite:
+    return sr.FindingSite(said(place, language), laterality=said(side, language) if side else None)
 
 
 def algorithm(provenance: Provenance) -> sr.AlgorithmIdentification:

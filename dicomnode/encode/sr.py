@@ -22,6 +22,7 @@ from dicomnode.encode.codes import (
     concept,
 )
 from dicomnode.encode.groups import Group, finding_group, organ_group
+from dicomnode.encode.meanings import said
 from dicomnode.encode.observer import device
 from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, reference_predecessors
 from dicomnode.encode.text import CLASSES_SLOT, class_report, negative_reports
@@ -78,7 +79,7 @@ def encode_reports(findings: Sequence[ModelFindings], sources: Sources, stamp: S
     classified = tuple(one for one in findings if one.classifications)
     reports: list[EncodedObject] = []
     if found:
-        reports += _measurement_report(_findings_report(found, sources), sources, stamp)
+        reports += _measurement_report(_findings_report(found, sources, stamp), sources, stamp)
     if measured:
         for form, drawn in _drawings(segs) or [("", {})]:
             reports += _measurement_report(_volumes_report(measured, stamp, form, drawn), sources, stamp)
@@ -88,7 +89,7 @@ def encode_reports(findings: Sequence[ModelFindings], sources: Sources, stamp: S
     return (*reports, *negative_reports(findings, sources, stamp))
 
 
-def _findings_report(models: tuple[ModelFindings, ...], sources: Sources) -> Report:
+def _findings_report(models: tuple[ModelFindings, ...], sources: Sources, stamp: Stamp) -> Report:
     with encoding("the findings report", models[0].stack.series_uid):
         keys: dict[str, Dataset] = {}
         reported = listed(models)
@@ -101,7 +102,7 @@ def _findings_report(models: tuple[ModelFindings, ...], sources: Sources) -> Rep
     return Report(
         group="findings", slot=0, subject="findings", title=IMAGING_MEASUREMENT_REPORT, models=models,
         evidence=evidence,
-        groups=lambda: [finding_group(one, found) for one, found in reported])
+        groups=lambda: [finding_group(one, found, stamp.language) for one, found in reported])
 
 
 def _drawings(segs: Sequence[EncodedObject]) -> list[tuple[str, Drawn]]:
@@ -157,12 +158,19 @@ def _measurement_report(report: Report, sources: Sources, stamp: Stamp) -> list[
 def _content(report: Report, head: Dataset, stamp: Stamp, groups: list[Group]) -> Dataset:
     built = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=device(stamp)),
-        procedure_reported=concept(PROCEDURES.get(str(head.get("Modality", "")), IMAGING_PROCEDURE)),
+        procedure_reported=said(_procedure(report, head), stamp.language),
         imaging_measurements=groups, title=concept(report.title),
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
-            concept(LANGUAGES[stamp.language[:2]])))
+            said(LANGUAGES[stamp.language[:2]], stamp.language)))
     root: Dataset = built[0]
     return root
+
+
+def _procedure(report: Report, head: Dataset) -> Code:
+    """Return what was done (CID 100): what the models' files say where they agree, else the modality's own."""
+    stated = {one.procedure for one in report.models}
+    common = stated.pop() if len(stated) == 1 else None
+    return common or PROCEDURES.get(str(head.get("Modality", "")), IMAGING_PROCEDURE)
 
 
 def _seg_reference(seg: EncodedObject, study_uid: str) -> Dataset:

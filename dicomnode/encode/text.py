@@ -25,7 +25,9 @@ from dicomnode.encode.codes import (
     PRESENCE,
     concept,
 )
+from dicomnode.encode.meanings import label_name, meaning, said
 from dicomnode.encode.observer import device
+from dicomnode.encode.reasons import NOT_ANALYSED, STANDARD_REASON, coded, scheme_identification
 from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, reference_predecessors
 from dicomnode.encode.words import sentence
 from dicomnode.errors import EncodingError
@@ -94,11 +96,20 @@ def encode_notice(reason: NotAnalysed, sources: Sequence[Dataset], stamp: Stamp)
     with encoding("the not-analysed report", str(sources[0].get("SeriesInstanceUID", ""))):
         named = {ref.sop_instance_uid for ref in reason.evidence}
         evidence = [source for source in sources if not named or str(source.SOPInstanceUID) in named] or list(sources)
-        items = [_text(FINDING, sentence("not_analysed", language)),
-                 _text(FINDING, sentence("reason", language, reason=reason.reason, text=reason.text))]
+        items = _why(reason, language)
         role = Role(kind="TEXT", group="notice", name="notice|TEXT", slot=NOTICE_SLOT, subject="NOT ANALYSED",
                     models=())
-        return _write(role, items, [sentence("read_as_without", language)], evidence, stamp)
+        return _write(role, items, [sentence("read_as_without", language)], evidence, stamp, own_codes=True)
+
+
+def _why(reason: NotAnalysed, language: str) -> list[ContentItem]:
+    """Return the sentence, the reason in words and in codes: the project's own, and the nearest standard one."""
+    own, standard = coded(reason.reason)
+    named = reason.reason if language.startswith("en") else f"{meaning(own, language)}（{reason.reason}）"
+    return [_text(FINDING, sentence("not_analysed", language)),
+            _text(FINDING, sentence("reason", language, reason=named, text=reason.text)),
+            sr.CodeContentItem(said(NOT_ANALYSED, language), said(own, language), CONTAINS),
+            sr.CodeContentItem(said(STANDARD_REASON, language), said(standard, language), CONTAINS)]
 
 
 def _missed(one: ModelFindings, found: Sequence[Label]) -> tuple[Label, ...]:
@@ -127,17 +138,18 @@ def _absences(one: ModelFindings, found: Sequence[Label], language: str) -> list
     model, version = one.provenance.model_name, one.provenance.model_version
     items: list[ContentItem] = []
     for label in _missed(one, found):
-        items += [_text(FINDING, sentence("not_found", language, model=model, version=version, label=label.name)),
-                  _absent(label)]
+        named = label_name(label, language)
+        items += [_text(FINDING, sentence("not_found", language, model=model, version=version, label=named)),
+                  _absent(label, language)]
     if not (one.detections or one.organs or items):
         labels = [label for label in (one.segmentation.labels if one.segmentation is not None else ())
                   if not _among(label, found)]
         items = [_text(FINDING, sentence("nothing_found", language, model=model, version=version)),
-                 *map(_absent, labels)]
+                 *(_absent(label, language) for label in labels)]
     return items
 
 
-def _absent(label: Label) -> ContentItem:
+def _absent(label: Label, language: str) -> ContentItem:
     """Return presence = Absent, of which finding and where as modifiers (PS3.16 CID 240).
 
     Notes
@@ -145,10 +157,10 @@ def _absent(label: Label) -> ContentItem:
     Not the finding with its absence as modifier: OHIF 3.13 shows values without modifiers, so that a bare
     "Nodule" stood where none was found.
     """
-    item = sr.CodeContentItem(concept(PRESENCE), concept(ABSENT), CONTAINS)
-    parts = [sr.CodeContentItem(concept(FINDING), concept(label.type), MODIFIES)]
+    item = sr.CodeContentItem(concept(PRESENCE), said(ABSENT, language), CONTAINS)
+    parts = [sr.CodeContentItem(concept(FINDING), said(label.type, language), MODIFIES)]
     if label.region:
-        parts.append(sr.CodeContentItem(concept(FINDING_SITE), concept(label.region), MODIFIES))
+        parts.append(sr.CodeContentItem(concept(FINDING_SITE), said(label.region, language), MODIFIES))
     item.ContentSequence = sr.ContentSequence(parts)
     return item
 
@@ -165,8 +177,8 @@ def _caveats(one: ModelFindings, language: str) -> list[str]:
     return lines
 
 
-def _write(role: Role, items: Sequence[ContentItem], lines: Sequence[str], evidence: Sequence[Dataset], stamp: Stamp
-           ) -> EncodedObject:
+def _write(role: Role, items: Sequence[ContentItem], lines: Sequence[str], evidence: Sequence[Dataset], stamp: Stamp,
+           *, own_codes: bool = False) -> EncodedObject:
     """Write one document; highdicom has no Basic Text SR, so that a document of its modules is renamed to it."""
     head = images.head_of(evidence[0])
     form = sr.EnhancedSR if role.kind == "TEXT" else sr.ComprehensiveSR
@@ -176,6 +188,8 @@ def _write(role: Role, items: Sequence[ContentItem], lines: Sequence[str], evide
         **identity(stamp, role))
     if role.kind == "TEXT":
         document.SOPClassUID = BASIC_TEXT_SR_STORAGE
+    if own_codes:
+        document.CodingSchemeIdentificationSequence = [scheme_identification()]
     reference_predecessors(document, stamp)
     return finish(document, head, stamp, role)
 
@@ -183,7 +197,7 @@ def _write(role: Role, items: Sequence[ContentItem], lines: Sequence[str], evide
 def _root(items: Sequence[ContentItem], lines: Sequence[str], stamp: Stamp) -> Dataset:
     root = sr.ContainerContentItem(name=concept(DIAGNOSTIC_IMAGING_REPORT))
     content = sr.ContentSequence(is_root=False)
-    content.extend(sr.LanguageOfContentItemAndDescendants(concept(LANGUAGES[stamp.language[:2]])))
+    content.extend(sr.LanguageOfContentItemAndDescendants(said(LANGUAGES[stamp.language[:2]], stamp.language)))
     content.extend(device(stamp))
     content.append(_container(FINDINGS, items))
     content.append(_container(CONCLUSIONS, [_text(CONCLUSION, line) for line in lines]))

@@ -1,4 +1,4 @@
-"""Sentences for people, in English and Chinese. Code meanings are not here: they stay as the standard has them."""
+"""Sentences for people, in English and Chinese. What codes are called is in ``meanings``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 SENTENCES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType({
     "not_found": {
         "en": "{model} {version} looked for {label} and found none.",
-        "zh": "{model} {version} 已查找 {label}，未发现。",
+        "zh": "{model} {version} 已查找{label}，未发现。",
     },
     "nothing_found": {
         "en": "{model} {version} marked nothing in this series.",
@@ -17,11 +17,11 @@ SENTENCES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType({
     },
     "class_present": {
         "en": "{model} {version}: {label} (probability {probability}).",
-        "zh": "{model} {version}：{label}（概率 {probability}）。",
+        "zh": "{model} {version}：{label}，概率 {probability}。",
     },
     "class_absent": {
         "en": "{model} {version} looked for {label} and does not report it (probability {probability}).",
-        "zh": "{model} {version} 已查找 {label}，未报告（概率 {probability}）。",
+        "zh": "{model} {version} 已查找{label}，未报告，概率 {probability}。",
     },
     "class_undetermined": {
         "en": "{model} {version} cannot tell: no class is probable enough; {label} has probability {probability}.",
@@ -54,6 +54,14 @@ SENTENCES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType({
     "read_as_without": {
         "en": "Read the study as if the software did not exist.",
         "zh": "请按未使用该软件的情况阅片。",
+    },
+    "manifest": {
+        "en": "All {count} result objects of one analysis by {models}. Not verified by a physician.",
+        "zh": "{models} 一次分析的全部 {count} 个结果对象。未经医师审核。",
+    },
+    "rejection": {
+        "en": "Superseded: the study was analysed again. Do not use these {count} objects of the earlier analysis.",
+        "zh": "已被取代：该检查已重新分析。请勿使用此前分析的这 {count} 个对象。",
     },
     "warning": {
         "en": "Note: {text}",

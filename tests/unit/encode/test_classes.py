@@ -86,7 +86,7 @@ def test_what_is_not_present_never_stands_as_a_finding_of_its_own(presence):
 @pytest.mark.parametrize(("language", "words"), [
     ("en", ["chest_classes 1.2: Pleural effusion (probability 0.812).",
             "looked for Pneumothorax and does not report it (probability 0.05)"]),
-    ("zh-CN", ["Pleural effusion（概率 0.812）", "未报告（概率 0.05）"]),
+    ("zh-CN", ["胸腔积液（Pleural effusion），概率 0.812", "气胸（Pneumothorax），未报告，概率 0.05"]),
 ])
 def test_the_words_say_what_the_codes_say(language, words):
     text = "\n".join(item.get("TextValue", "") for item in

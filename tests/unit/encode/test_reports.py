@@ -181,10 +181,11 @@ def test_the_procedure_reported_is_of_cid_100_and_the_observer_a_device():
     assert ("Observer Type", "Device") in pairs
 
 
-@pytest.mark.parametrize(("language", "code", "words"), [
-    ("en", "en-US", "looked for Nodule and found none"), ("zh-CN", "zh-CN", "未发现"),
+@pytest.mark.parametrize(("language", "code", "words", "called"), [
+    ("en", "en-US", "looked for Nodule and found none", ("Nodule", "Absent")),
+    ("zh-CN", "zh-CN", "已查找肺结节（Nodule），未发现", ("结节", "无")),
 ])
-def test_what_was_looked_for_and_not_found_is_said_in_words_and_codes(language, code, words):
+def test_what_was_looked_for_and_not_found_is_said_in_words_and_codes(language, code, words, called):
     series = ct_series(np.zeros(SHAPE))
     reports, _ = reports_of(series, findings(stack_of(series), a_mask()), language=language)
     negative = [one for one in reports if one.group == "negative"]
@@ -193,8 +194,8 @@ def test_what_was_looked_for_and_not_found_is_said_in_words_and_codes(language, 
         result = parsed(one)
         assert result.ConceptNameCodeSequence[0].CodeValue == "18748-4"
         assert result.ContentSequence[0].ConceptCodeSequence[0].CodeValue == code
-        assert ("Finding", "Nodule") in codes(result)
-        assert ("Presence of property", "Absent") in codes(result)
+        assert ("Finding", called[0]) in codes(result)
+        assert ("Presence of property", called[1]) in codes(result)
         assert any(words in text for text in texts(result))
         assert any(stack_of(series).series_uid in text for text in texts(result))
 
@@ -241,6 +242,11 @@ def test_a_notice_says_that_nothing_was_analysed_and_why(language, words):
     said = texts(parsed(notice))
     assert any(words in text for text in said)
     assert any("MissingGeometry" in text and "no position in 6 of 6 images" in text for text in said)
+    coded = [(item.ConceptNameCodeSequence[0].CodeValue, item.ConceptCodeSequence[0].CodeValue)
+             for part in parsed(notice).ContentSequence for item in part.get("ContentSequence", [])
+             if item.ValueType == "CODE"]
+    assert coded == [("NOTANALYSED", "GEOMETRY"), ("STDREASON", "110521")]
+    assert parsed(notice).CodingSchemeIdentificationSequence[0].CodingSchemeDesignator == "99DICOMNODE"
     evidence = parsed(notice).CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
     assert len(evidence.ReferencedSOPSequence) == len(series)
 
