@@ -147,7 +147,12 @@ def _run_model(
                 identity.node_id, identity.job_key, f"tracking|{task.model.name}|{name}"
             ),
         )
-    findings = replace(findings, warnings=(*output.warnings, *findings.warnings))
+    findings = replace(
+        findings,
+        warnings=(*(said for one in loaded.values() for said in one.warnings), *output.warnings, *findings.warnings),
+        procedure=task.model.procedure,
+        finding_site=task.model.finding_site,
+    )
     result.findings, result.models = (*result.findings, findings), (*result.models, task.model)
     result.loaded = {**result.loaded, reference.volume.stack.series_uid: reference}
     _account(result, output)
