@@ -50,7 +50,7 @@ def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp
     if not segments:
         return None
     name = findings.provenance.model_name
-    role = Role(kind="SEG", group=f"seg:{name}", name=f"seg|{name}", slot=SEG_SLOT + _place(name, stamp),
+    role = Role(kind="SEG", group=f"seg:{name}", name=f"seg|{name}", slot=SEG_SLOT + stamp.place_of(name),
                 subject="segmentation", models=(name,))
     with encoding("the segmentation", findings.stack.series_uid):
         found = images.by_instance(sources, findings.stack)
@@ -67,11 +67,6 @@ def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp
             content_description=f"{name} {findings.provenance.model_version}"[:64], **identity(stamp, role))
         _complete(result, head, findings, sources, stamp)
         return replace(finish(result, head, stamp, role), segments=numbers_of(name, segments))
-
-
-def _place(name: str, stamp: Stamp) -> int:
-    names = [one.model_name for one in stamp.provenance]
-    return names.index(name) if name in names else 0
 
 
 def _complete(result: Dataset, head: Dataset, findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp

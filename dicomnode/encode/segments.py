@@ -9,7 +9,15 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomnode.domain.findings import Detection, Mask, ModelFindings, Provenance, Segmentation, values_present
+from dicomnode.domain.findings import (
+    Detection,
+    Mask,
+    ModelFindings,
+    Provenance,
+    Segmentation,
+    marked,
+    values_present,
+)
 from dicomnode.domain.model import Label
 from dicomnode.encode.codes import ARTIFICIAL_INTELLIGENCE, SIDES, concept
 
@@ -94,6 +102,17 @@ def label_map(findings: ModelFindings, segments: tuple[Segment, ...], frames: in
                 marks = _looked_up(drawn, lesions)
                 np.copyto(numbers[k], marks, where=marks > 0, casting="unsafe")
     return numbers
+
+
+def drawn_on(findings: ModelFindings, segment: Segment, k: int) -> NDArray[np.bool_]:
+    """Return which pixels of slice ``k`` belong to a segment."""
+    if segment.lesion is not None:
+        number = segment.lesion.number
+        return np.asarray(np.any([layer[k] == number for layer in _layers(findings)], axis=0))
+    drawn = findings.segmentation
+    if drawn is None:
+        return np.zeros(findings.stack.shape_zyx[1:], dtype=bool)
+    return marked(drawn.mask_zyx[k], segment.label.value, overlapping=drawn.overlapping)
 
 
 def describe(segment: Segment, provenance: Provenance) -> hd.seg.SegmentDescription:

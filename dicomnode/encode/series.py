@@ -93,6 +93,11 @@ class Stamp:
         """Return the series of one of this node's results: each has its own, named after its instance."""
         return derived_uid(self.node_id, sop_instance_uid, "series")
 
+    def place_of(self, model_name: str) -> int:
+        """Return the place of a model among those of the set, 0 for the first: what tells their series apart."""
+        names = [one.model_name for one in self.provenance]
+        return names.index(model_name) if model_name in names else 0
+
     def series_number(self, slot: int) -> int:
         """Return the SeriesNumber of a slot: higher for results that supersede earlier ones."""
         if self.series_number_base is not None:
