@@ -15,7 +15,7 @@ from dicomnode.ledger import deliveries, events, jobs
 from dicomnode.ledger.engine import Ledger
 from dicomnode.run.presence import Presence
 from dicomnode.spool import Spool
-from tests.builders import ct_series, write_series
+from tests.builders import ct_series, uid_of, write_series
 from tests.ledger_rows import (
     NOW,
     STUDY,
@@ -157,3 +157,23 @@ def test_explain_names_the_model_and_role_of_each_series(folder, tmp_path):
     assert (route["route"], route["model"], route["says"]) == ("chest-ct", "demo_chest", "refused")
     assert (series["model"], series["role"], series["says"]) == ("demo_chest", "ct", "not eligible")
     assert "3 slices, wanted at least" in series["because"]
+
+
+def test_explain_prints_the_parts_of_a_score_and_each_reason_for_a_model_that_no_route_names(folder, tmp_path):
+    for name, kernel, millimetres in (("soft", "B30f", "1.5"), ("sharp", "B70f", "1.5")):
+        write_series(tmp_path / "ct" / name, ct_series(
+            np.zeros((40, 8, 8), np.int16), seed=name, StudyInstanceUID=uid_of("one study"), BodyPartExamined="CHEST",
+            ConvolutionKernel=kernel, SliceThickness=millimetres, PatientAge="055Y"))
+    write_series(tmp_path / "ct" / "few", ct_series(
+        np.zeros((3, 8, 8), np.int16), seed="few", StudyInstanceUID=uid_of("one study"), BodyPartExamined="KNEE"))
+    rows = json.loads(said(folder, "explain", str(tmp_path / "ct"), "--model", "demo_chest", "--json"))
+    assert (rows[0]["route"], rows[0]["says"]) == ("--model", "matches")
+    by_series = {row["series"]: row for row in rows[1:]}
+    chosen, passed, few = (by_series[uid_of(name, "series")] for name in ("soft", "sharp", "few"))
+    assert (chosen["says"], passed["says"], few["says"]) == ("chosen", "passed over", "not eligible")
+    assert chosen["score"] > passed["score"]
+    assert {"keyword": "ConvolutionKernel", "wish": "soft", "value": "B30f", "points": 1.0} in chosen["parts"]
+    assert "ConvolutionKernel B70f (soft): 0.00" in passed["because"]
+    assert "preferred" in passed["reasons"][0]
+    assert len(few["reasons"]) >= 2
+    assert chosen["slices"] == 40

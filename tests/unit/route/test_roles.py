@@ -1,0 +1,152 @@
+"""Several inputs of one model: each its own series, as many as possible, in one frame of reference."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dicomnode.domain.condition import Condition
+from dicomnode.domain.model import InputRole, Limits, ModelFile, SpacingLimits
+from dicomnode.errors import MixedFrameOfReference, NoSuitableSeries, OutsideIntendedUse
+from dicomnode.route.select import select
+from tests.builders import uid_of
+from tests.studies import series
+
+FRAME, OTHER = uid_of("frame"), uid_of("other frame")
+T1 = {"EchoTime": "3", "RepetitionTime": "600"}
+T2 = {"EchoTime": "95", "RepetitionTime": "4500"}
+FLAIR = {"EchoTime": "110", "RepetitionTime": "9000", "InversionTime": "2500"}
+SHORT = {"EchoTime": Condition(max=30), "RepetitionTime": Condition(max=3000)}
+ROLES = (
+    InputRole(role="t1", modality="MR", contrast="without", when=SHORT),
+    InputRole(role="t1c", modality="MR", contrast="with", when=SHORT),
+    InputRole(role="t2", modality="MR", when={"EchoTime": Condition(min=70),
+                                             "InversionTime": Condition(max=1000, or_absent=True)}),
+    InputRole(role="flair", modality="MR", when={"InversionTime": Condition(min=1500)}),
+)
+
+
+def model(*roles: InputRole, limits: Limits | None = None) -> ModelFile:
+    return ModelFile(name="m", task="segmentation", bundle="b", digest="sha256:" + "0" * 64, intended_use="test",
+                     inputs=roles, labels=(), limits=limits or Limits())
+
+
+def mr(name: str, said: dict[str, str] | None = None, *, frame: str = FRAME, number: str = "1", **more: str):
+    return series(name, slices=24, modality="MR", BodyPartExamined="BRAIN", FrameOfReferenceUID=frame,
+                  SeriesNumber=number, **(said or {}), **more)
+
+
+def chosen(candidates, *roles: InputRole):
+    found = select(candidates, model(*roles), route_when={})
+    assert found.binding is not None, found.refusal
+    return {one.role: one.series_uid for one in found.binding.series}
+
+
+def test_the_four_contrasts_of_a_brain_are_told_by_their_sequence_parameters():
+    study = [mr("a", FLAIR), mr("b", T2), mr("c", T1, ContrastBolusAgent="Gadovist"), mr("d", T1),
+             mr("e", {"EchoTime": "80", "RepetitionTime": "5000", "DiffusionBValue": "1000"}, number="9")]
+    assert chosen(study, *ROLES) == {"t1": uid_of("d"), "t1c": uid_of("c"), "t2": uid_of("b"), "flair": uid_of("a")}
+
+
+def test_a_study_without_the_contrast_series_is_refused_with_every_reason():
+    found = select([mr("a", FLAIR), mr("b", T2), mr("d", T1)], model(*ROLES), route_when={})
+    assert isinstance(found.refusal, NoSuitableSeries)
+    text = str(found.refusal)
+    assert "no series can be 't1c'" in text
+    assert "EchoTime is 110, wanted at most 30" in text
+    assert "made without contrast agent, wanted with" in text
+
+
+def test_a_role_gives_way_where_another_has_no_other_series():
+    any_mr = InputRole(role="any", modality="MR", prefer={"EchoTime": "thickest"})
+    either = InputRole(role="either", modality="MR", when={"EchoTime": Condition(min=50)},
+                       prefer={"EchoTime": "thickest"})
+    long = InputRole(role="long", modality="MR", when={"EchoTime": Condition(min=50, max=100)})
+    assert chosen([mr("a", T1), mr("b", T2), mr("c", FLAIR)], any_mr, either, long) == {
+        "any": uid_of("a"), "either": uid_of("c"), "long": uid_of("b")}
+
+
+def test_the_frame_that_fills_every_input_goes_before_a_better_series_in_another():
+    sharp = {"SliceThickness": "1"}
+    roles = (InputRole(role="t1", modality="MR", when=SHORT, prefer={"SliceThickness": "thinnest"}),
+             InputRole(role="t2", modality="MR", when={"EchoTime": Condition(min=70)}))
+    study = [mr("thin", {**T1, **sharp}, frame=OTHER), mr("thick", T1), mr("b", T2)]
+    assert chosen(study, *roles) == {"t1": uid_of("thick"), "t2": uid_of("b")}
+    found = select(study, model(*roles), route_when={})
+    (thin,) = [one for one in found.verdicts if one.series_uid == uid_of("thin") and one.role == "t1"]
+    assert "another Frame of Reference than that of series 1" in thin.reasons[0]
+
+
+def test_inputs_in_several_frames_are_refused_by_name_of_role_and_series():
+    study = [mr("a", T1, number="3"), mr("b", T2, frame=OTHER, number="4")]
+    roles = (InputRole(role="t1", modality="MR", when=SHORT),
+             InputRole(role="t2", modality="MR", when={"EchoTime": Condition(min=70)}))
+    refusal = select(study, model(*roles), route_when={}).refusal
+    assert isinstance(refusal, MixedFrameOfReference)
+    assert f"'t1' is series 3 (…{uid_of('a')[-8:]}, MR) in …{FRAME[-8:]}" in str(refusal)
+    assert f"'t2' is series 4 (…{uid_of('b')[-8:]}, MR) in …{OTHER[-8:]}" in str(refusal)
+    allowed = (roles[0], InputRole(role="t2", modality="MR", when={"EchoTime": Condition(min=70)}, any_frame=True))
+    assert chosen(study, *allowed) == {"t1": uid_of("a"), "t2": uid_of("b")}
+
+
+def test_an_optional_input_in_another_frame_stays_empty():
+    extra = InputRole(role="flair", modality="MR", required=False, when={"InversionTime": Condition(min=1500)})
+    first = InputRole(role="t1", modality="MR", when=SHORT)
+    assert chosen([mr("a", T1), mr("b", FLAIR, frame=OTHER)], first, extra) == {"t1": uid_of("a")}
+    assert chosen([mr("a", T1), mr("b", FLAIR)], first, extra) == {"t1": uid_of("a"), "flair": uid_of("b")}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sets(st.integers(0, 4)), min_size=1, max_size=5))
+def test_as_many_inputs_are_filled_as_can_be(fits):
+    roles = [InputRole(role=f"r{k}", modality="MR", required=False,
+                       when={"SequenceName": tuple(f"s{one}" for one in sorted(fit)) or ("none",)})
+             for k, fit in enumerate(fits)]
+    study = [mr(f"s{k}", {"SequenceName": f"s{k}"}) for k in range(5)]
+    found = select(study, model(*roles), route_when={})
+    bound = found.binding.series if found.binding else ()
+    assert max(Counter(one.series_uid for one in bound).values(), default=0) <= 1
+    assert len(bound) == most(fits, frozenset())
+
+
+def most(fits, used) -> int:
+    """Try everything."""
+    if not fits:
+        return 0
+    here = [1 + most(fits[1:], used | {one}) for one in fits[0] - used]
+    return max([most(fits[1:], used), *here])
+
+
+@pytest.mark.parametrize(("limits", "said", "sentence"), [
+    (Limits(when={"SliceThickness": Condition(max=3)}), {"SliceThickness": "5"},
+     "SliceThickness is 5, wanted at most 3"),
+    (Limits(when={"ConvolutionKernel": Condition(any_of=("B30f", "B31f"))}), {"ConvolutionKernel": "B70f"},
+     "ConvolutionKernel is B70f, wanted B30f or B31f"),
+    (Limits(when={"Manufacturer": ("SIEMENS", "GE MEDICAL SYSTEMS")}), {"Manufacturer": "Other"},
+     "Manufacturer is Other, wanted SIEMENS or GE MEDICAL SYSTEMS"),
+    (Limits(when={"Modality": ("CT",), "BodyPartExamined": ("HEAD",)}), {},
+     "BodyPartExamined is CHEST, wanted HEAD"),
+    (Limits(when={"KVP": Condition(min=80, max=140)}), {}, "KVP is absent, wanted 80 to 140"),
+])
+def test_each_limit_is_named_with_value_and_bound(limits, said, sentence):
+    refusal = select([series("s", **said)], model(InputRole(role="ct"), limits=limits), route_when={}).refusal
+    assert isinstance(refusal, OutsideIntendedUse)
+    assert sentence in str(refusal)
+
+
+def test_spacing_outside_the_declared_is_outside_the_intended_use():
+    role = InputRole(role="ct", spacing_mm=SpacingLimits(max_between_slices=5.0))
+    refusal = select([series("s", gap_mm=8)], model(role), route_when={}).refusal
+    assert isinstance(refusal, OutsideIntendedUse)
+    assert "8.00 mm between slices, wanted at most 5" in str(refusal)
+
+
+def test_a_negative_condition_on_image_type_lets_no_derived_image_in():
+    derived = series("mpr", ImageType=("DERIVED", "PRIMARY", "REFORMATTED"))
+    role = InputRole(role="ct", when={"ImageType": Condition(lacks=("MIP",))})
+    assert isinstance(select([derived], model(role), route_when={}).refusal, NoSuitableSeries)
+    wanted = InputRole(role="ct", when={"ImageType": Condition(contains=("REFORMAT",))})
+    assert select([derived], model(wanted), route_when={}).refusal is None
