@@ -20,6 +20,7 @@ from dicomnode.read.elements import UNDEFINED_LENGTH, CutOff, Elements, Head, Wa
 from dicomnode.read.values import texts
 
 PREAMBLE_BYTES: Final = 128
+PIXEL_TAG: Final = 0x7FE00010
 FIRST_PIXEL_TAG: Final = 0x7FE00008
 """Double Float, Float and Pixel Data (7FE0,0008) to (7FE0,0010): where the header ends."""
 MAX_INFLATED_BYTES: Final = 1 << 29
@@ -38,11 +39,15 @@ PARSE_ERRORS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelElement:
-    """Where the pixel data lie: offsets into the data set's stream; ``length`` None where encapsulated."""
+    """Where the pixel data lie: offsets into the data set's stream; ``length`` None where encapsulated.
+
+    ``whole``: Pixel Data (7FE0,0010); else Float or Double Float Pixel Data.
+    """
 
     start: int
     value: int
     length: int | None
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -131,7 +136,8 @@ def _parse(path: Path, file: BinaryIO) -> Part10:
     implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
     elements, end, head = _header(file, buffer, start, size_here, implicit=implicit, little=little)
     pixels = None if head is None else PixelElement(
-        start=end, value=head.value, length=None if head.length == UNDEFINED_LENGTH else head.length)
+        start=end, value=head.value, length=None if head.length == UNDEFINED_LENGTH else head.length,
+        whole=head.tag == PIXEL_TAG)
     return Part10(path=path, meta=meta, header=_dataset(elements, implicit=implicit, little=little),
                   transfer_syntax=syntax, start=start, end=size_here, size_bytes=size, pixels=pixels, inflated=inflated)
 

@@ -20,6 +20,8 @@ DECODE_ERRORS: Final = (*PARSE_ERRORS, RuntimeError, OSError)
 """Everything the decoders of pydicom, GDCM and pylibjpeg raise on damaged or unknown data."""
 NOT_HU: Final = frozenset({"OD", "HGML", "ED", "EDW", "HU_MOD", "MGML", "Z_EFF", "PCT"})
 """Rescale Types of CT that are other quantities than Hounsfield units (PS3.3 C.11.1.1.2)."""
+QUANTITIES: Final = (("CT",), ("PT",), ("NM",))
+"""Modalities whose values mean the same however they are shown."""
 NATIVE_BITS: Final = (8, 16, 32)
 INT16: Final = np.iinfo(np.int16)
 
@@ -68,6 +70,9 @@ def pixel_format(part: Part10) -> PixelFormat:
     samples, photometric = whole(header, "SamplesPerPixel", 1), "".join(texts(header, "PhotometricInterpretation"))
     if part.pixels is None:
         raise _undecodable(part, "it has no pixel data")
+    if not part.pixels.whole:
+        raise _undecodable(part, "it has Float Pixel Data (7FE0,0008) or Double Float Pixel Data (7FE0,0009), as maps "
+                                 "of measured values have: allowed is Pixel Data (7FE0,0010) of a CT or MR image")
     if samples != 1 or photometric not in {"MONOCHROME1", "MONOCHROME2"}:
         raise _undecodable(part, f"SamplesPerPixel = {samples}, PhotometricInterpretation = {photometric!r}: "
                                  "allowed is one MONOCHROME1 or MONOCHROME2 value per pixel")
@@ -89,8 +94,23 @@ def rescale(header: Dataset, frame: int) -> Rescale:
     Raises
     ------
     MissingRescale
-        If a CT image states none, or states a quantity other than HU.
+        If a CT image states none, or states a quantity other than HU; if a Modality LUT stands in their place.
+
+    Notes
+    -----
+    CT, PET and NM values are quantities: MONOCHROME1 only says which end is shown white (PS3.3 C.7.6.3.1.2), and they
+    are never inverted. An MR value has no unit; one whose low end is shown white is inverted here, so that a network
+    sees what people see.
     """
+    how = _stated(header, frame)
+    if texts(header, "PhotometricInterpretation") != ("MONOCHROME1",) or texts(header, "Modality") in QUANTITIES:
+        return how
+    bits = whole(header, "BitsStored", whole(header, "BitsAllocated", 0))
+    ends = -1 if whole(header, "PixelRepresentation", 0) == 1 else (1 << bits) - 1  # lowest and highest, added
+    return Rescale(slope=-how.slope, intercept=how.slope * ends + how.intercept)
+
+
+def _stated(header: Dataset, frame: int) -> Rescale:
     slope, intercept = frame_numbers(header, frame, "RescaleSlope"), frame_numbers(header, frame, "RescaleIntercept")
     is_ct = texts(header, "Modality") == ("CT",)
     name = "".join(texts(header, "SOPInstanceUID"))
@@ -99,6 +119,12 @@ def rescale(header: Dataset, frame: int) -> Rescale:
             msg = (
                 f"SOP Instance {name}: Rescale Slope (0028,1053) or Intercept (0028,1052) is absent or no number: "
                 "values cannot be read as HU"
+            )
+            raise MissingRescale(msg)
+        if "ModalityLUTSequence" in header:
+            msg = (
+                f"SOP Instance {name}: it has a Modality LUT Sequence (0028,3000); allowed are Rescale Slope and "
+                "Intercept, or neither: values are not guessed"
             )
             raise MissingRescale(msg)
         return Rescale(slope=1.0, intercept=0.0)
@@ -177,8 +203,6 @@ class ValueVolume:
 
     Notes
     -----
-    The Modality LUT's output is the same for MONOCHROME1 and MONOCHROME2: Photometric Interpretation only says
-    which end is shown white, after the VOI transformation (PS3.3 C.7.6.3.1.2). CT and MR values are never inverted.
     Modulo-2¹⁶ arithmetic gives the right int16 wherever the result fits, which the slice's extremes show.
     """
 
