@@ -68,7 +68,7 @@ def analyse(
     identity: Identity,
     *,
     clock: Callable[[], datetime],
-    wanted: frozenset[str] = frozenset(DEFAULT_TAKES),
+    audiences: tuple[tuple[str, ...], ...] = (DEFAULT_TAKES,),
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
     reader: Reader = load,
@@ -77,8 +77,8 @@ def analyse(
 
     Parameters
     ----------
-    wanted:
-        Kinds of objects that somebody will get; what a model file asks for is made besides.
+    audiences:
+        The kinds of objects that each peer gets, in its order; what a model file asks for is made besides.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def analyse(
         volumes = {uid: one.volume for uid, one in result.loaded.items()}
         result.findings = merged(result.findings, volumes)
     with _timed(result.seconds, "encode"):
-        result.objects = _encode(result, identity, wanted, tell)
+        result.objects = _encode(result, identity, audiences, tell)
     return result
 
 
@@ -172,7 +172,7 @@ def _account(result: Analysis, output: RawOutput) -> None:
 
 
 def _encode(
-    result: Analysis, identity: Identity, wanted: frozenset[str], tell: Progress
+    result: Analysis, identity: Identity, audiences: tuple[tuple[str, ...], ...], tell: Progress
 ) -> tuple[EncodedObject, ...]:
     tell("encode", 0.0)
     stamp = _stamp(identity, tuple(f.provenance for f in result.findings), result.findings[-1].provenance.content_time)
@@ -183,7 +183,7 @@ def _encode(
             volumes={uid: one.volume for uid, one in result.loaded.items()},
             sources={uid: one.sources for uid, one in result.loaded.items()},
             stamp=stamp,
-            wanted=wanted,
+            audiences=audiences,
         )
     )
     tell("encode", 1.0)

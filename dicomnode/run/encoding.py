@@ -14,6 +14,7 @@ from dicomnode.encode.capture import encode_capture
 from dicomnode.encode.seg import encode_segs
 from dicomnode.encode.series import Stamp
 from dicomnode.encode.sr import encode_reports
+from dicomnode.run.manifests import manifests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +27,8 @@ class Material:
         One per findings.
     volumes, sources:
         Images and headers by SeriesInstanceUID.
-    wanted:
-        Kinds of objects that somebody will get.
+    audiences:
+        The kinds of objects that each peer gets, in its order of preference.
     """
 
     findings: tuple[ModelFindings, ...]
@@ -35,7 +36,12 @@ class Material:
     volumes: Mapping[str, Volume]
     sources: Mapping[str, Sequence[Dataset]]
     stamp: Stamp
-    wanted: frozenset[str]
+    audiences: tuple[tuple[str, ...], ...]
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The kinds of objects that somebody will get."""
+        return frozenset(kind for kinds in self.audiences for kind in kinds)
 
     def allowing(self, output: str) -> tuple[ModelFindings, ...]:
         """Return the findings of the models whose file does not forbid what peers take anyway: ``seg``, ``sr``."""
@@ -55,7 +61,8 @@ def encode_all(material: Material) -> tuple[EncodedObject, ...]:
         The findings could not be written: our fault.
     """
     segmentations = _segmentations(material)
-    return (*segmentations, *_reports(material, segmentations), *_captures(material))
+    results = (*segmentations, *_reports(material, segmentations), *_captures(material))
+    return (*results, *_manifests(material, results))
 
 
 def _segmentations(material: Material) -> tuple[EncodedObject, ...]:
@@ -70,3 +77,9 @@ def _captures(material: Material) -> tuple[EncodedObject, ...]:
     pictured = material.asking("capture", "SC")
     made = encode_capture(pictured, material.volumes, material.sources, material.stamp) if pictured else None
     return (made,) if made else ()
+
+
+def _manifests(material: Material, results: Sequence[EncodedObject]) -> tuple[EncodedObject, ...]:
+    """Return what names all the others, and is sent last."""
+    source = material.sources[material.findings[0].stack.series_uid][0]
+    return manifests(results, material.audiences, source, material.stamp)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dicomnode import __version__, logs
+from dicomnode.domain.findings import EncodedObject
 from dicomnode.domain.job import UID_NAMESPACE, fingerprint
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import DEFAULT_TAKES, NodeConfig, Route
@@ -56,10 +57,10 @@ def process_folder(
     identity = identity_of(models, inputs, language=config.worker.language)
     pool = Pool(config.node.models_dir, device=device or config.worker.device, threads=config.worker.threads, warm=1)
     try:
-        analysis = analyse(tasks, pool, identity, clock=utc_now, wanted=frozenset((*DEFAULT_TAKES, *also)))
+        analysis = analyse(tasks, pool, identity, clock=utc_now, audiences=((*DEFAULT_TAKES, *also),))
     finally:
         pool.close()
-    return analysis, _write(analysis, out)
+    return analysis, _write(_first_choices(analysis.objects), out)
 
 
 def identity_of(models: Sequence[ModelFile], inputs: Sequence[InstanceRecord], *, language: str) -> Identity:
@@ -105,10 +106,16 @@ def _series(records: Sequence[InstanceRecord]) -> tuple[SeriesRecord, ...]:
     return tuple(SeriesRecord(series_uid=uid, instances=tuple(found)) for uid, found in by_uid.items())
 
 
-def _write(analysis: Analysis, out: Path) -> list[Path]:
+def _first_choices(objects: Sequence[EncodedObject]) -> list[EncodedObject]:
+    """Return the objects without the manifests for peers that refuse a form: a folder refuses none."""
+    first = next((one for one in objects if one.kind == "KOS"), None)
+    return [one for one in objects if one.kind != "KOS" or one is first]
+
+
+def _write(objects: Sequence[EncodedObject], out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     written = []
-    for one in analysis.objects:
+    for one in objects:
         path = out / f"{one.kind}.{uuid.uuid5(UID_NAMESPACE, one.sop_instance_uid).hex[:8]}.dcm"
         path.write_bytes(one.payload)
         written.append(path)

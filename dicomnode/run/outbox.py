@@ -15,9 +15,11 @@ def kinds_for(peer: str, peers: Mapping[str, Peer], outputs: Sequence[str] = ())
     return tuple(dict.fromkeys((*takes, *outputs)))
 
 
-def wanted(to: Sequence[str], peers: Mapping[str, Peer], outputs: Sequence[str] = ()) -> frozenset[str]:
-    """Return the kinds of objects that any peer of a route gets; where there is no peer, those of a peer unasked."""
-    return frozenset(kind for peer in to or ("",) for kind in kinds_for(peer, peers, outputs))
+def audiences(
+    to: Sequence[str], peers: Mapping[str, Peer], outputs: Sequence[str] = ()
+) -> tuple[tuple[str, ...], ...]:
+    """Return what each peer of a route gets, each list of kinds once; where there is no peer, a peer's unasked."""
+    return tuple(dict.fromkeys(kinds_for(peer, peers, outputs) for peer in to or ("",)))
 
 
 def deliveries_for(
@@ -30,13 +32,13 @@ def deliveries_for(
     """
     found = []
     for name in to:
-        items = _items(objects, kinds_for(name, peers, outputs))
+        items = items_for(objects, kinds_for(name, peers, outputs))
         if items:
             found.append(NewDelivery(peer=name, items=items))
     return found
 
 
-def _items(objects: Sequence[EncodedObject], kinds: Sequence[str]) -> list[tuple[str, ...]]:
+def items_for(objects: Sequence[EncodedObject], kinds: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the alternatives of each group; an object that stands for several groups is one of each of them."""
     groups = list(dict.fromkeys(one.group for one in objects))
     several = {group.partition("/")[0] for group in groups if "/" in group}

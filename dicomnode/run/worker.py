@@ -27,7 +27,7 @@ from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run as loop
 from dicomnode.run.loop import typed, utc_now
 from dicomnode.run.matching import notice_after_failure
-from dicomnode.run.outbox import deliveries_for, wanted
+from dicomnode.run.outbox import audiences, deliveries_for
 from dicomnode.run.prefetch import ReadAhead
 from dicomnode.run.presence import Presence
 from dicomnode.run.ready import ReadyModels
@@ -127,7 +127,7 @@ class Worker:
             self._pool,
             self._identity(job),
             clock=utc_now,
-            wanted=wanted(job.snapshot.to, self._config.peers, job.snapshot.outputs),
+            audiences=audiences(job.snapshot.to, self._config.peers, job.snapshot.outputs),
             cancelled=cancelled,
             progress=lambda stage, fraction: self._tell(job, stage, fraction),
             reader=self._ahead.load,
