@@ -153,6 +153,10 @@ class OutputsTable(TypedDict, total=False):
     seg: bool
     sr: bool
     capture: bool
+    gsps: bool
+    rtstruct: bool
+    parametric: bool
+    quantity: Literal["probability", "uncertainty"]
 
 
 class SelfTestTable(TypedDict, total=False):

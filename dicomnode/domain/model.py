@@ -19,6 +19,7 @@ CONTRASTS: Final = ("any", "with", "without")
 SPLITTERS: Final = ("AcquisitionNumber", "TemporalPositionIdentifier", "EchoTime", "TriggerTime", "DiffusionBValue",
                     "StackID", "ImageType")
 """Attributes that tell several stacks of one series apart."""
+QUANTITIES: Final = ("probability", "uncertainty")
 MEASURES: Final = ("volume_ml", "mean_hu", "diameter_mm")
 UNCONFIRMED_SCHEME: Final = "99CONFIRM"
 """Coding scheme of a code that nobody has given yet: with one, a model file cannot be confirmed."""
@@ -194,11 +195,25 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """Which objects a result has."""
+    """Which objects a result has, whoever takes them.
+
+    ``quantity``: what a parametric map shows of each voxel: ``probability``, that of the label, of several the largest;
+    or ``uncertainty``, the entropy of the classes' probabilities as a fraction of the largest possible.
+    """
 
     seg: bool = True
     sr: bool = True
     capture: bool = False
+    gsps: bool = False
+    rtstruct: bool = False
+    parametric: bool = False
+    quantity: str = "probability"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown quantity."""
+        if self.quantity not in QUANTITIES:
+            msg = f"quantity = {self.quantity!r}: allowed are {', '.join(QUANTITIES)}"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
