@@ -19,6 +19,7 @@ from dicomnode.errors import PeerRefused
 
 PUSH_MODEL: Final = "1.2.840.10008.1.20.1"
 PUSH_MODEL_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
+PROPOSALS: Final = ((PUSH_MODEL, EXPLICIT_LE), (PUSH_MODEL, IMPLICIT_LE))
 REQUEST_COMMITMENT: Final = 1
 """Action Type ID (PS3.4 Table J.3-1)."""
 
@@ -35,9 +36,8 @@ def request_commitment(
     PeerBusy, PeerUnreachable, AssociationRejectedTransient, AssociationRejectedPermanent
         As ``Association``.
     """
-    proposals = [(PUSH_MODEL, EXPLICIT_LE), (PUSH_MODEL, IMPLICIT_LE)]
-    with Association(node_ae_title=node_ae_title, peer=peer, proposals=proposals, timeout_s=timeout_s) as association:
-        accepted = next((proposal for proposal in proposals if association.accepts(proposal)), None)
+    with Association(node_ae_title=node_ae_title, peer=peer, proposals=PROPOSALS, timeout_s=timeout_s) as association:
+        accepted = next((proposal for proposal in PROPOSALS if association.accepts(proposal)), None)
         if accepted is None:
             msg = (f"{association.place}: offers no storage commitment ({PUSH_MODEL}); "
                    f"set storage_commitment = false in [peers.{peer.name}]")

@@ -17,6 +17,7 @@ from dicomnode.domain.node import Peer
 from dicomnode.errors import PeerRefused, UnusableInput
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
+ECHO_PROPOSAL: Final = (VERIFICATION, IMPLICIT_LE)
 MOST_REASONS: Final = 5
 """So many refusals are told one by one; the rest is a count."""
 
@@ -86,13 +87,13 @@ def echo(*, node_ae_title: str, peer: Peer, timeout_s: float) -> float:
     PeerUnreachable, AssociationRejectedTransient, AssociationRejectedPermanent
         As ``Association``.
     """
-    proposal = (VERIFICATION, IMPLICIT_LE)
     began = time.monotonic()
-    with Association(node_ae_title=node_ae_title, peer=peer, proposals=[proposal], timeout_s=timeout_s) as association:
-        if not association.accepts(proposal):
+    with Association(node_ae_title=node_ae_title, peer=peer, proposals=[ECHO_PROPOSAL],
+                     timeout_s=timeout_s) as association:
+        if not association.accepts(ECHO_PROPOSAL):
             msg = f"{association.place}: accepts the association, but not Verification ({VERIFICATION})"
             raise PeerRefused(msg)
-        status = association.ask(proposal, dimse.c_echo_rq(association.next_message_id(), VERIFICATION))
+        status = association.ask(ECHO_PROPOSAL, dimse.c_echo_rq(association.next_message_id(), VERIFICATION))
         error = status_error(association.place, "C-ECHO", status)
         if error:
             raise error
