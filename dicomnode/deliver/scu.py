@@ -39,7 +39,8 @@ def deliver(
         Called after each item that the peer stored: item id, SOP Instance UID, DIMSE status, and why it took none of
         the forms before, empty where there was none.
     not_taken:
-        Called after each optional item of which it took no form: item id, reason.
+        Called after each optional item of which it took no form: item id, reason. Not after an item that it must take
+        was refused: what names that one may fit when the delivery is tried again.
     present:
         SOP Instance UIDs of the same delivery that the peer has already.
 
@@ -68,6 +69,8 @@ def deliver(
                 sent = counter.send(item)
             except PeerRefused as refusal:
                 if item.optional:
+                    not_taken(item.item_id, str(refusal))
+                elif not refusals:
                     not_taken(item.item_id, str(refusal))
                 else:
                     refusals.append(refusal)

@@ -230,7 +230,7 @@ def test_results_wait_for_a_pacs_that_is_away_and_arrive_when_it_is_back(tmp_pat
         assert "PeerUnreachable" in stuck[0]["reason"]
         with ReceivingPacs(tmp_path / "pacs", port=port) as back:
             live.wait_for_event("delivery_completed")
-            assert {dcmread(p).Modality for p in back.folder.rglob("*.dcm")} == {"SEG", "SR"}
+            assert {dcmread(p).Modality for p in back.folder.rglob("*.dcm")} == {"SEG", "SR", "KO"}
     finally:
         live.stop()
 
@@ -247,7 +247,7 @@ def test_a_peer_that_offers_no_storage_commitment_is_told_in_the_timeline(tmp_pa
             uid = study_uid(paths)
             until(lambda: "could not be asked to commit" in live.cli("study", uid).stdout, "the timeline says it")
             assert outcome(live, uid) == "delivering"
-            assert {dcmread(p).Modality for p in receiving.folder.rglob("*.dcm")} == {"SEG", "SR"}
+            assert {dcmread(p).Modality for p in receiving.folder.rglob("*.dcm")} == {"SEG", "SR", "KO"}
         finally:
             live.stop()
 
@@ -262,7 +262,7 @@ def test_the_same_line_runs_over_postgresql(tmp_path, chest, postgres_url, monke
             send(live, paths)
             live.wait_for_event("delivery_completed")
             assert outcome(live, study_uid(paths)) == "analysed"
-            assert {dcmread(p).Modality for p in receiving.folder.rglob("*.dcm")} == {"SEG", "SR"}
+            assert {dcmread(p).Modality for p in receiving.folder.rglob("*.dcm")} == {"SEG", "SR", "KO"}
             assert not (live.folder / "data" / "dicomnode.sqlite").exists()
         finally:
             live.stop()

@@ -17,7 +17,7 @@ from dicomnode.errors import ClaimLost, LedgerUnavailable
 from dicomnode.run.bell import Bell, ring
 from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run
-from dicomnode.run.outbox import deliveries_for, wanted
+from dicomnode.run.outbox import audiences, deliveries_for
 from dicomnode.run.presence import Presence, living
 
 
@@ -122,7 +122,7 @@ def test_a_peer_gets_what_its_route_adds_to_what_it_takes():
     peers = {"pacs": Peer(name="pacs", ae_title="PACS")}
     (delivery,) = deliveries_for(["pacs"], peers, objects, ("SC",))
     assert delivery.items == [("2.25.1",), ("2.25.2", "2.25.3"), ("2.25.4",)]
-    assert wanted(["pacs"], peers, ("SC",)) == {"SEG", "SR3D", "SR", "TEXT", "KOS", "SC"}
+    assert audiences(["pacs"], peers, ("SC",)) == (("SEG", "SR3D", "SR", "TEXT", "KOS", "SC"),)
 
 
 def test_one_object_that_stands_for_several_is_an_alternative_of_each():
