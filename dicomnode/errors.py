@@ -15,7 +15,7 @@ what is allowed and what to do next::
     │  ├─ NoSuitableSeries · MissingSlices · IrregularSpacing · GantryTilt · MixedOrientation
     │  ├─ DuplicatePositions · MixedPixelSpacing · MixedMatrix · MissingGeometry · MissingRescale
     │  ├─ UndecodablePixels · ConflictingInstances · OutsideIntendedUse · MixedFrameOfReference
-    │  └─ UndecodableText · UnusableAnnotation
+    │  └─ UndecodableText · UnusableAnnotation · PoorPixels · UnalignedInputs
     ├─ UnusableDataset               FAIL   exit 65   carries every problem found
     ├─ UnusableCheckpoint            FAIL   exit 65
     ├─ TrainingDiverged              FAIL   exit 70   names the cases of the step
@@ -186,6 +186,14 @@ class UndecodableText(UnusableInput):
 
 class UnusableAnnotation(UnusableInput):
     """A segmentation, contour, report or mask cannot be read, or not be laid on the images."""
+
+
+class PoorPixels(UnusableInput):
+    """The pixels fail a quality check that the model file refuses: constant, repeated or saturated slices, no HU."""
+
+
+class UnalignedInputs(UnusableInput):
+    """The inputs of one model do not lie on each other: other grids than the model takes, or no place in common."""
 
 
 class ConflictingInstances(UnusableInput):

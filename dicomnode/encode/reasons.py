@@ -48,6 +48,7 @@ REASONS: Final[Mapping[str, tuple[Code, Code]]] = MappingProxyType({
     "UndecodablePixels": (_own("PIXELS", "Pixel data cannot be decoded", "像素数据无法解码"), MALFORMED),
     "UndecodableText": (_own("TEXT", "Text cannot be decoded", "文本无法解码"), MALFORMED),
     "PoorPixels": (_own("QUALITY", "Pixel values fail the quality check", "像素值未通过质量检查"), POOR),
+    "UnalignedInputs": (_own("UNALIGNED", "Inputs do not lie on each other", "各输入序列未对齐"), UNSUPPORTED),
     "UnusableAnnotation": (_own("ANNOTATION", "Annotation cannot be used", "标注无法使用"), MALFORMED),
     "ConflictingInstances": (_own("CONFLICT", "Conflicting copies of one image", "同一图像的副本相互矛盾"), MALFORMED),
     "OutsideIntendedUse": (_own("INTENDEDUSE", "Outside the intended use of the model", "超出模型的预期用途"),
