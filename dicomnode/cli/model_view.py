@@ -144,6 +144,8 @@ def _wanted(role: InputRole) -> Iterator[str]:
         yield f"slices up to {role.spacing_mm.max_between_slices:g} mm apart"
     if role.contrast != "any":
         yield f"{role.contrast} contrast agent"
+    if role.split_by:
+        yield f"of several stacks by {role.split_by} the {role.split_take}"
     if role.resample:
         yield "interpolated onto the grid of the first input"
     for keyword, values in role.when.items():
@@ -156,7 +158,8 @@ def _input(role: InputRole) -> dict[str, Any]:
     return {"role": role.role, "required": role.required, "modality": role.modality, "orientation": role.orientation,
             "slices": str(role.slices), "max_between_slices_mm": role.spacing_mm.max_between_slices,
             "when": {key: _asked(wanted) for key, wanted in role.when.items()}, "prefer": dict(role.prefer),
-            "contrast": role.contrast, "resample": role.resample, "any_frame": role.any_frame}
+            "contrast": role.contrast, "resample": role.resample, "any_frame": role.any_frame,
+            "split_by": role.split_by, "split_take": role.split_take}
 
 
 def _asked(wanted: Wanted) -> list[str] | str:

@@ -9,12 +9,15 @@ from typing import Final
 from pydicom import Dataset
 
 from dicomnode.domain.model import InputRole
+from dicomnode.errors import NoSuitableSeries
 from dicomnode.read.frames import frame_count, frame_texts
 
 Frame = tuple[Dataset, int]
 """A header and the number of one of its frames, from 1."""
 FIRST: Final = "first"
 LAST: Final = "last"
+MOST_SAID: Final = 12
+"""Values that a refusal lists."""
 
 
 def frames_of(headers: Sequence[Dataset]) -> list[Frame]:
@@ -31,6 +34,11 @@ def one_phase(headers: Sequence[Dataset], role: InputRole) -> tuple[list[Frame],
     """Return the frames of the phase that a role takes, and a sentence that says so; no frame where none is declared.
 
     ``split_take`` is ``first`` or ``last`` of the values of ``split_by``, or one of its values.
+
+    Raises
+    ------
+    NoSuitableSeries
+        If no frame has the value.
     """
     if not role.split_by:
         return [], ""
@@ -39,16 +47,25 @@ def one_phase(headers: Sequence[Dataset], role: InputRole) -> tuple[list[Frame],
     if len(values) < 2:  # noqa: PLR2004
         return [], ""
     wanted = {FIRST: values[:1], LAST: values[-1:]}.get(role.split_take, _matching(values, role.split_take))
+    if not wanted:
+        there = ", ".join(map(_shown, values[:MOST_SAID]))
+        msg = f"the series holds no stack with {role.split_by} = {role.split_take}, only {there}"
+        raise NoSuitableSeries(msg)
     kept = [(header, frame) for header, frame in frames
             if "\\".join(frame_texts(header, frame, role.split_by)) in wanted]
     said = (f"the series holds {len(values)} stacks by {role.split_by}; the one with {role.split_by} = "
-            f"{' or '.join(wanted)} was analysed ({len(kept)} of {len(frames)} slices)")
+            f"{' or '.join(map(_shown, wanted))} was analysed ({len(kept)} of {len(frames)} slices)")
     return kept, said
 
 
 def _matching(values: Sequence[str], wanted: str) -> list[str]:
     """Return the values that are the wanted one, or of whose parts one is."""
     return [value for value in values if _order(wanted) in {_order(part) for part in (value, *value.split("\\"))}]
+
+
+def _shown(value: str) -> str:
+    number, text = _order(value)
+    return text if text or math.isinf(number) else f"{number:g}"
 
 
 def _order(text: str) -> tuple[float, str]:

@@ -32,6 +32,8 @@ NOT_SLICES: Final = frozenset({
 REFORMATS: Final = frozenset({"MPR", "REFORMATTED"})
 """Image Type values of planes computed from others; with ORIGINAL as value 1 the planes were reconstructed so."""
 SOURCES: Final = frozenset({"ORIGINAL", "MIXED"})
+SAME_PLACE_MM: Final = 0.01
+"""Images nearer than this along the normal have one place, as for the reader of pixels."""
 FARTHEST_MM: Final = 1e9
 """No place in a patient, and no spacing, is further: what says so is no number to reckon with."""
 MOST_FRAMES: Final = 2**31 - 1
@@ -91,12 +93,26 @@ def orientation(image: InstanceRecord) -> str:
 
 
 def spacing_mm(images: tuple[InstanceRecord, ...]) -> float | None:
-    """Return the median distance between single-frame images along their normal; None if it cannot be told."""
+    """Return the median distance between the places of images along their normal; None if it cannot be told."""
+    gaps = _gaps_mm(images)
+    if gaps is None or not len(gaps):
+        return images[0].number("SpacingBetweenSlices") or images[0].number("SliceThickness") if images else None
+    return float(np.median(gaps))
+
+
+def place_count(images: tuple[InstanceRecord, ...]) -> int | None:
+    """Return how many places single-frame images have, several phases at one place counted once; None if unknown."""
+    gaps = _gaps_mm(images)
+    return None if gaps is None or slice_count(images) != len(images) else len(gaps) + 1
+
+
+def _gaps_mm(images: tuple[InstanceRecord, ...]) -> np.ndarray | None:
     normal = _normal(images[0]) if images else None
     positions = [_numbers(image, "ImagePositionPatient", 3) for image in images]
-    if normal is None or len(images) < 2 or any(position is None for position in positions):  # noqa: PLR2004
-        return images[0].number("SpacingBetweenSlices") or images[0].number("SliceThickness") if images else None
-    return float(np.median(np.diff(np.sort(np.array(positions, dtype=float) @ normal))))
+    if normal is None or any(position is None for position in positions):
+        return None
+    gaps = np.diff(np.sort(np.array(positions, dtype=float) @ normal))
+    return np.asarray(gaps[gaps >= SAME_PLACE_MM])
 
 
 def in_plane_mm(image: InstanceRecord) -> float | None:

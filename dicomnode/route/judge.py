@@ -11,7 +11,16 @@ from dicomnode.domain.model import InputRole, Limits
 from dicomnode.domain.study import InstanceRecord, ScorePart, SeriesRecord
 from dicomnode.route.conditions import unmet
 from dicomnode.route.contrast import against_contrast
-from dicomnode.route.facts import in_plane_mm, is_own, orientation, slice_count, slice_images, spacing_mm, typical
+from dicomnode.route.facts import (
+    in_plane_mm,
+    is_own,
+    orientation,
+    place_count,
+    slice_count,
+    slice_images,
+    spacing_mm,
+    typical,
+)
 from dicomnode.route.limits import outside
 from dicomnode.route.prefer import score_parts, total
 
@@ -81,8 +90,8 @@ def _judge(series: SeriesRecord, role: InputRole, limits: Limits, route_when: Wh
 
 def _against_stack(images: tuple[InstanceRecord, ...], role: InputRole) -> list[str]:
     reasons = []
-    count, lies = slice_count(images), orientation(images[0])
-    if not role.slices.holds(count):
+    count, lies = place_count(images) if role.split_by else slice_count(images), orientation(images[0])
+    if count is not None and not role.slices.holds(count):
         reasons.append(f"{count} slices, wanted {role.slices}")
     if role.orientation not in {"any", lies}:
         reasons.append(f"orientation is {lies}, wanted {role.orientation}")
