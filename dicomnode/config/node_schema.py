@@ -128,6 +128,7 @@ class PeerTable(TypedDict, total=False):
     quiet_s: Amount
     charset_fallback: Charset
     storage_commitment: bool
+    rejection_notes: bool
 
 
 RouteTable = TypedDict("RouteTable", {

@@ -188,6 +188,7 @@ class Peer:
     quiet_s: float | None = None
     charset_fallback: str = ""  # SpecificCharacterSet assumed where a data set has none but bytes above 0x7F
     storage_commitment: bool = False
+    rejection_notes: bool = False  # a Key Object Selection tells it which of our results a later analysis supersedes
 
     def __post_init__(self) -> None:
         """Refuse what DICOM or the node cannot mean."""

@@ -16,8 +16,8 @@ from dicomnode.ledger.succession import revivable, see_revivable
 
 __all__ = [
     "ClaimedDelivery", "DeliveryItem", "Proof", "await_commitment", "cancel", "claim", "complete", "fail",
-    "mark_not_taken", "mark_sent", "prove", "release", "renew", "requeue", "requeue_failed", "rescue", "retry",
-    "sent_instances",
+    "mark_not_taken", "mark_sent", "mark_sent_after_all", "prove", "release", "renew", "requeue", "requeue_failed",
+    "rescue", "retry", "sent_instances",
 ]
 
 _DELIVERY = tables.deliveries.c
@@ -103,6 +103,15 @@ def mark_sent(
     items.mark_sent(c, delivery.delivery_id, item_id, sop_instance_uid=sop_instance_uid, status=status, now=now)
     events.record(c, at=now, kind=events.ITEM_SENT, study_uid=delivery.study_uid, job_id=delivery.job_id,
                   delivery_id=delivery.delivery_id, text=f"instead of {instead}" if instead else "",
+                  data={"peer": delivery.peer, "sop_instance_uid": sop_instance_uid, "status": f"0x{status:04X}"})
+
+
+def mark_sent_after_all(c: Connection, delivery: ClaimedDelivery, item_id: int, *, sop_instance_uid: str, status: int,
+                        now: datetime) -> None:
+    """Save that the peer took one object, though the delivery is no longer ours: it has it, and may have to be told."""
+    items.mark_sent(c, delivery.delivery_id, item_id, sop_instance_uid=sop_instance_uid, status=status, now=now)
+    events.record(c, at=now, kind=events.ITEM_SENT, study_uid=delivery.study_uid, job_id=delivery.job_id,
+                  delivery_id=delivery.delivery_id, text="the delivery was taken away meanwhile",
                   data={"peer": delivery.peer, "sop_instance_uid": sop_instance_uid, "status": f"0x{status:04X}"})
 
 

@@ -14,12 +14,13 @@ from dicomnode.domain.work import Backoff, Claim, Move, State
 from dicomnode.ledger import events, tables, work
 from dicomnode.ledger.refusals import NotInLedger
 from dicomnode.ledger.results import add_delivery, add_results, result_folders
-from dicomnode.ledger.succession import next_revision, revivable, see_revivable, supersede
+from dicomnode.ledger.succession import left_at, next_revision, revivable, see_revivable, supersede
 from dicomnode.ledger.upsert import insert_new
 
 __all__ = [
-    "ClaimedJob", "JobRow", "cancel", "claim", "complete", "create", "exists", "fail", "get", "next_revision",
-    "next_up", "release", "renew", "requeue", "requeue_failed", "rescue", "result_folders", "retry", "supersede",
+    "ClaimedJob", "JobRow", "cancel", "claim", "complete", "create", "exists", "fail", "get", "left_at",
+    "next_revision", "next_up", "release", "renew", "requeue", "requeue_failed", "rescue", "result_folders", "retry",
+    "supersede",
 ]
 
 _JOB = tables.jobs.c

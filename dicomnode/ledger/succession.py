@@ -8,13 +8,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, exists, func, not_, or_, select
 
+from dicomnode.domain.dicom import InstanceRef
 from dicomnode.domain.job import ANALYSIS
 from dicomnode.domain.work import Move, State
 from dicomnode.errors import ClaimLost
 from dicomnode.ledger import tables, work
 
+REJECTION: Final = "rejection|"
+"""Start of the group of a note that takes earlier results back; the peer's name follows."""
 REPORTS: Final = ("SR3D", "SR", "TEXT")
 """Kinds of result that a successor names as predecessor (PS3.3 C.17.2, Predecessor Documents Sequence)."""
 
@@ -32,19 +35,55 @@ def supersede(c: Connection, *, study_uid: str, route: str, now: datetime, by: i
     Returns
     -------
     tuple of str
-        ``<SOP Class UID>:<SOP Instance UID>`` of each, oldest first. A delivery that is under way at this
-        moment counts as sent: naming a report that never left harms nobody, a report that nobody takes
-        back might.
+        ``<SOP Class UID>:<SOP Instance UID>`` of each, oldest first; where only other objects were sent, the SOP
+        Instance UID of one of them. A delivery that is under way at this moment counts as sent: naming a report
+        that never left harms nobody, a report that nobody takes back might.
     """
     jobs, deliveries = tables.jobs.c, tables.deliveries.c
     earlier = [jobs.study_uid == study_uid, jobs.route == route, *([] if by is None else [jobs.id != by])]
-    sent = tuple(f"{row.sop_class_uid}:{row.sop_instance_uid}" for row in c.execute(_sent_reports().where(*earlier)))
+    rows = c.execute(_sent().where(*earlier)).all()
+    reports = tuple(f"{row.sop_class_uid}:{row.sop_instance_uid}" for row in rows if row.kind in REPORTS)
+    sent = reports or tuple(row.sop_instance_uid for row in rows[:1])
     text = f"superseded by job {by}" if by is not None else "superseded: the study changed"
     work.order_all(c, work.JOBS, Move.SUPERSEDE, earlier, now=now, text=text, values={"reason": text})
     theirs = deliveries.job_id.in_(select(jobs.id).where(*earlier))
     work.order_all(c, work.DELIVERIES, Move.SUPERSEDE, [theirs, deliveries.phase == "store"], now=now, text=text,
                    values={"reason": text})
     return sent
+
+
+def left_at(c: Connection, *, study_uid: str, route: str, before: int, peer: str) -> tuple[InstanceRef, ...]:
+    """Return what a peer was sent of a route's earlier results of a study and was not told to reject, oldest first.
+
+    Parameters
+    ----------
+    before:
+        The job that supersedes them.
+
+    Notes
+    -----
+    A rejection note that was sent covers everything from before its own job. Notes themselves are never rejected.
+    """
+    jobs, results = tables.jobs.c, tables.results.c
+    told = c.execute(
+        select(func.max(jobs.id)).select_from(_sent_to(peer))
+        .where(jobs.study_uid == study_uid, jobs.route == route, jobs.id < before,
+               results.result_group.startswith(REJECTION))).scalar_one()
+    rows = c.execute(
+        select(results.sop_class_uid, results.sop_instance_uid, results.id).distinct().select_from(_sent_to(peer))
+        .where(jobs.study_uid == study_uid, jobs.route == route, jobs.id < before, jobs.id >= (told or 0),
+               not_(results.result_group.startswith(REJECTION)))
+        .order_by(results.id))
+    return tuple(
+        InstanceRef(sop_class_uid=row.sop_class_uid, sop_instance_uid=row.sop_instance_uid) for row in rows)
+
+
+def _sent_to(peer: str) -> FromClause:
+    items, deliveries = tables.delivery_items, tables.deliveries
+    return (
+        tables.results.join(items, items.c.sent_result_id == tables.results.c.id)
+        .join(deliveries, and_(deliveries.c.id == items.c.delivery_id, deliveries.c.peer == peer))
+        .join(tables.jobs, tables.jobs.c.id == tables.results.c.job_id))
 
 
 def next_revision(c: Connection, study_uid: str, route: str) -> int:
@@ -92,16 +131,16 @@ def _successors() -> list[ColumnElement[bool]]:
             or_(_LATER.c.kind == ANALYSIS, superseded)]
 
 
-def _sent_reports() -> Select[str, str, int]:
+def _sent() -> Select[str, str, str, int]:
     results, items = tables.results.c, tables.delivery_items.c
     deliveries, alternatives = tables.deliveries.c, tables.delivery_alternatives.c
     first = and_(items.sent_result_id.is_(None), deliveries.state == State.IN_PROGRESS, alternatives.ordinal == 0)
     return (
-        select(results.sop_class_uid, results.sop_instance_uid, results.id).distinct()
+        select(results.kind, results.sop_class_uid, results.sop_instance_uid, results.id).distinct()
         .join(tables.delivery_alternatives, alternatives.result_id == results.id)
         .join(tables.delivery_items, items.id == alternatives.item_id)
         .join(tables.deliveries, deliveries.id == items.delivery_id)
         .join(tables.jobs, tables.jobs.c.id == results.job_id)
-        .where(results.kind.in_(REPORTS), or_(items.sent_result_id == results.id, first))
+        .where(or_(items.sent_result_id == results.id, first))
         .order_by(results.id)
     )

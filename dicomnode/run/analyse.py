@@ -11,10 +11,12 @@ from datetime import datetime
 from pathlib import Path
 
 from dicomnode import __version__
+from dicomnode.domain.dicom import InstanceRef
 from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed, Provenance
 from dicomnode.domain.job import derived_uid
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import DEFAULT_TAKES
+from dicomnode.encode.kos import encode_rejection
 from dicomnode.encode.series import Stamp
 from dicomnode.encode.text import encode_notice
 from dicomnode.infer.measure import model_findings
@@ -109,6 +111,27 @@ def notice(
     """Encode the report that a study was not analysed, and why."""
     sources = load_headers(paths, charset_fallback=identity.charset_fallback)
     return (encode_notice(reason, sources, _stamp(identity, (), clock())),)
+
+
+def take_back(
+    left: Mapping[str, Sequence[InstanceRef]],
+    paths: Sequence[Path],
+    identity: Identity,
+    *,
+    clock: Callable[[], datetime],
+) -> dict[str, EncodedObject]:
+    """Encode for each peer the note that rejects what it was sent of earlier analyses; nothing where it has nothing.
+
+    Parameters
+    ----------
+    paths:
+        An image of the study: patient and study are taken from it.
+    """
+    if not any(left.values()):
+        return {}
+    source, *_ = load_headers(paths, charset_fallback=identity.charset_fallback)
+    stamp = _stamp(identity, (), clock())
+    return {peer: encode_rejection(sent, source, stamp, peer) for peer, sent in left.items() if sent}
 
 
 def _run_model(

@@ -171,6 +171,7 @@ def notice_after_failure(connection: Connection, job: jobs.JobRow, *, reason: st
         bindings=job.snapshot.bindings,
         reason=reason,
         text=text,
+        predecessors=job.snapshot.predecessors,
         source_ae_titles=job.snapshot.source_ae_titles,
     )
     jobs.create(

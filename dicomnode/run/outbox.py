@@ -38,6 +38,17 @@ def deliveries_for(
     return found
 
 
+def with_notes(deliveries: Sequence[NewDelivery], notes: Mapping[str, EncodedObject]) -> list[NewDelivery]:
+    """Return the deliveries, each with its peer's rejection note as the last item; a note alone makes a delivery too.
+
+    Last, so that a peer always has results: the new ones come before the old ones go.
+    """
+    items = {one.peer: list(one.items) for one in deliveries}
+    for peer, note in notes.items():
+        items.setdefault(peer, []).append((note.sop_instance_uid,))
+    return [NewDelivery(peer=peer, items=those) for peer, those in items.items()]
+
+
 def items_for(objects: Sequence[EncodedObject], kinds: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the alternatives of each group; an object that stands for several groups is one of each of them."""
     groups = list(dict.fromkeys(one.group for one in objects))

@@ -107,16 +107,16 @@ class Sender:
     def _mark(
         self, delivery: deliveries.ClaimedDelivery, item_id: int, sop_instance_uid: str, status: int, instead: str
     ) -> None:
-        with self._ledger.write() as connection:
-            deliveries.mark_sent(
-                connection,
-                delivery,
-                item_id,
-                sop_instance_uid=sop_instance_uid,
-                status=status,
-                instead=instead,
-                now=utc_now(),
-            )
+        uid, now = sop_instance_uid, utc_now()
+        try:
+            with self._ledger.write() as c:
+                deliveries.mark_sent(
+                    c, delivery, item_id, sop_instance_uid=uid, status=status, instead=instead, now=now
+                )
+        except ClaimLost:
+            with self._ledger.write() as c:
+                deliveries.mark_sent_after_all(c, delivery, item_id, sop_instance_uid=uid, status=status, now=now)
+            raise
         log.info(
             "object_sent",
             delivery=delivery.delivery_id,

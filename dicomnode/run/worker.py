@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import threading
@@ -20,17 +19,18 @@ from dicomnode.errors import ClaimLost, DicomNodeError, Verdict
 from dicomnode.infer.pool import Pool
 from dicomnode.ledger import events, jobs, studies
 from dicomnode.ledger.engine import Ledger
-from dicomnode.run.analyse import Analysis, Identity, analyse, notice
+from dicomnode.run.analyse import Analysis, Identity, analyse, notice, take_back
 from dicomnode.run.bell import Bell, ring
 from dicomnode.run.inputs import Inputs
 from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run as loop
 from dicomnode.run.loop import typed, utc_now
 from dicomnode.run.matching import notice_after_failure
-from dicomnode.run.outbox import audiences, deliveries_for
+from dicomnode.run.outbox import audiences, deliveries_for, with_notes
 from dicomnode.run.prefetch import ReadAhead
 from dicomnode.run.presence import Presence
 from dicomnode.run.ready import ReadyModels
+from dicomnode.run.storing import put
 from dicomnode.spool import Spool
 
 log = logs.get("run")
@@ -108,11 +108,13 @@ class Worker:
         else:
             analysis = self._analyse(job, cancelled)
             objects, data = analysis.objects, _figures(analysis)
-        stored = self._store(job, objects)
+        notes = self._take_back(job)
+        stored = self._store(job, (*objects, *notes.values()))
         now = utc_now()
         deliveries = deliveries_for(job.snapshot.to, self._config.peers, objects, job.snapshot.outputs)
+        to_send = with_notes(deliveries, notes)
         with self._ledger.write() as connection:
-            jobs.complete(connection, job, results=stored, now=now, data=data, deliveries=deliveries)
+            jobs.complete(connection, job, results=stored, now=now, data=data, deliveries=to_send)
             for peer in set(job.snapshot.to) - {one.peer for one in deliveries}:
                 text = f"{peer} takes none of the {len(objects)} objects: nothing is sent; see takes in [peers.{peer}]"
                 events.record(
@@ -134,14 +136,28 @@ class Worker:
         )
 
     def _notice(self, job: jobs.ClaimedJob) -> tuple[EncodedObject, ...]:
+        reason = NotAnalysed(reason=job.snapshot.reason, text=job.snapshot.text, study_uid=job.study_uid)
+        return notice(reason, self._an_image(job), self._identity(job), clock=utc_now)
+
+    def _take_back(self, job: jobs.ClaimedJob) -> dict[str, EncodedObject]:
+        """Return, by peer, the note that rejects what this job supersedes, where the peer wants to be told."""
+        told = [name for name, peer in self._config.peers.items() if peer.rejection_notes and peer.can_receive]
+        if not told or not job.snapshot.predecessors:
+            return {}
+        with self._ledger.read() as connection:
+            left = {
+                peer: jobs.left_at(
+                    connection, study_uid=job.study_uid, route=job.snapshot.route, before=job.job_id, peer=peer
+                )
+                for peer in told
+            }
+        return take_back(left, self._an_image(job), self._identity(job), clock=utc_now)
+
+    def _an_image(self, job: jobs.ClaimedJob) -> list[Path]:
         with self._ledger.read() as connection:
             record = studies.study_record(connection, job.study_uid)
         everything = [i.sop_instance_uid for series in record.series for i in series.instances]
-        wanted = job.snapshot.input_uids or everything
-        reason = NotAnalysed(reason=job.snapshot.reason, text=job.snapshot.text, study_uid=job.study_uid)
-        return notice(
-            reason, self._inputs.paths(job.study_uid, wanted[:1] or everything[:1]), self._identity(job), clock=utc_now
-        )
+        return self._inputs.paths(job.study_uid, job.snapshot.input_uids[:1] or everything[:1])
 
     def _identity(self, job: jobs.ClaimedJob) -> Identity:
         return Identity(
@@ -159,22 +175,7 @@ class Worker:
 
     def _store(self, job: jobs.ClaimedJob, objects: Sequence[EncodedObject]) -> list[StoredResult]:
         folder = self._spool.result_folder(job.job_id, job.claim.token)
-        return [self._put(folder, one) for one in objects]
-
-    def _put(self, folder: Path, one: EncodedObject) -> StoredResult:
-        path = self._spool.put_result(folder, f"{one.kind}.{one.sop_instance_uid}.dcm", one.payload)
-        return StoredResult(
-            kind=one.kind,
-            group=one.group,
-            sop_class_uid=one.sop_class_uid,
-            sop_instance_uid=one.sop_instance_uid,
-            series_uid=one.series_uid,
-            transfer_syntax_uid=one.transfer_syntax_uid,
-            path=path,
-            size_bytes=len(one.payload),
-            sha256=hashlib.sha256(one.payload).hexdigest(),
-            refers_to=one.refers_to,
-        )
+        return [put(self._spool, folder, one) for one in objects]
 
     def _settle(self, job: jobs.ClaimedJob, error: DicomNodeError) -> None:
         """Write down what became of a job that did not complete."""

@@ -93,6 +93,68 @@ def test_a_delivery_that_waits_for_its_proof_goes_on_waiting(ledger):
     assert states(ledger)[1] == ["scheduled"]
 
 
+def test_where_no_report_was_sent_one_object_that_was_says_that_there_are_predecessors(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with ledger.write() as c:
+        deliveries.mark_sent(c, delivery, delivery.items[0].item_id, sop_instance_uid="2.25.1", status=0, now=NOW)
+        deliveries.retry(c, delivery, now=NOW, run_after=after(60), reason="busy", spend=False)
+    assert supersede(ledger) == ("2.25.1",)
+
+
+def left_at(ledger: Ledger, before: int, peer: str = "pacs") -> list[str]:
+    with ledger.read() as c:
+        found = jobs.left_at(c, study_uid=STUDY, route="chest", before=before, peer=peer)
+    return [one.sop_instance_uid for one in found]
+
+
+def deliver_all(ledger: Ledger, *, peers: tuple[str, ...] = ("pacs",)) -> None:
+    delivery = claim_delivery(ledger, peers=peers)
+    send_all(ledger, delivery)
+    with ledger.write() as c:
+        deliveries.complete(c, delivery, now=NOW)
+
+
+def test_a_peer_is_left_with_exactly_what_it_was_sent_in_the_forms_that_were_sent(ledger):
+    delivery = a_claimed_delivery(ledger)
+    with ledger.write() as c:
+        deliveries.mark_sent(c, delivery, delivery.items[1].item_id, sop_instance_uid="2.25.3", status=0, now=NOW)
+    supersede(ledger)
+    successor = a_job(ledger, snapshot=a_snapshot(uids=("1.2.3.1.2",)))
+    assert left_at(ledger, successor) == ["2.25.3"]
+    assert left_at(ledger, successor, peer="viewer") == []
+
+
+def test_what_a_peer_took_while_its_delivery_was_canceled_is_left_at_it_too(ledger):
+    delivery = a_claimed_delivery(ledger)
+    supersede(ledger)
+    successor = a_job(ledger, snapshot=a_snapshot(uids=("1.2.3.1.2",)))
+    with pytest.raises(ClaimLost):
+        send_all(ledger, delivery)
+    assert left_at(ledger, successor) == []
+    with ledger.write() as c:
+        deliveries.mark_sent_after_all(
+            c, delivery, delivery.items[0].item_id, sop_instance_uid="2.25.1", status=0, now=NOW)
+    assert left_at(ledger, successor) == ["2.25.1"]
+
+
+def test_a_rejection_note_that_was_sent_covers_what_came_before_its_job_and_one_that_was_not_covers_nothing(ledger):
+    a_closed_study(ledger)
+    first = a_job(ledger)
+    complete_job(ledger, claim_job(ledger))
+    deliver_all(ledger)
+    second = a_job(ledger, snapshot=a_snapshot(uids=("1.2.3.1.2",)))
+    assert left_at(ledger, second) == ["2.25.1", "2.25.2"]
+    with ledger.write() as c:
+        jobs.complete(c, jobs.claim(c, now=NOW, lease_s=60, owner="w", digests=DIGESTS), now=NOW, data={},
+                      results=[a_result(10), a_result(11, "KOS", "rejection|pacs")],
+                      deliveries=[NewDelivery(peer="pacs", items=[["2.25.10"], ["2.25.11"]])])
+    third = a_job(ledger, snapshot=a_snapshot(uids=("1.2.3.1.3",)))
+    assert left_at(ledger, third) == ["2.25.1", "2.25.2"]
+    deliver_all(ledger)
+    assert left_at(ledger, third) == ["2.25.10"]
+    assert first < second < third
+
+
 def test_a_report_sent_to_two_peers_is_named_once(ledger):
     a_closed_study(ledger)
     a_job(ledger)
