@@ -100,6 +100,7 @@ def _write(role: Role, title: Code, text: str, references: Sequence[Dataset], so
             description=text)
         document = ko.KeyObjectSelectionDocument(
             evidence=[_named_after(head, references[0]), *references[1:]], content=content, **identity(stamp, role))
+        document.copy_patient_and_study_information(images.unnamed(head))
         return finish(document, head, stamp, role)
 
 
