@@ -161,6 +161,7 @@ class OutputsTable(TypedDict, total=False):
 
 class SelfTestTable(TypedDict, total=False):
     """``[self_test]``."""
+    mark: Literal["box", "contour"]
 
     phantom: Required[Text]
     seed: Required[CountOrZero]

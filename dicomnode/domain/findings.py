@@ -225,6 +225,7 @@ def listed(findings: Sequence[ModelFindings]) -> tuple[tuple[ModelFindings, Dete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+    contoured: bool = False  # reports draw findings by their contour, where they have a mask, not by their box
 class NotAnalysed:
     """Why a study has no result: for the report that says so."""
 

@@ -122,6 +122,7 @@ class Label:
     lesion: bool = False
     min_ml: float = 0.0
     min_diameter_mm: float = 0.0
+    group: str = ""  # structures of one object, where a model marks too many for one
 
     def __post_init__(self) -> None:
         """Refuse values that a SEG cannot carry."""
@@ -208,9 +209,13 @@ class Outputs:
     rtstruct: bool = False
     parametric: bool = False
     quantity: str = "probability"
+    mark: str = "box"  # or "contour": how reports draw a finding that has a mask, on its key slice
 
     def __post_init__(self) -> None:
-        """Refuse an unknown quantity."""
+        """Refuse an unknown quantity, or mark."""
+        if self.mark not in {"box", "contour"}:
+            msg = f"mark = {self.mark!r}: allowed are 'box' and 'contour'"
+            raise ValueError(msg)
         if self.quantity not in QUANTITIES:
             msg = f"quantity = {self.quantity!r}: allowed are {', '.join(QUANTITIES)}"
             raise ValueError(msg)

@@ -26,7 +26,7 @@ from dicomnode.encode.codes import (
     concept,
 )
 from dicomnode.encode.meanings import said
-from dicomnode.encode.place import box
+from dicomnode.encode.place import outline
 from dicomnode.encode.series import Stamp
 
 Group = (sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
@@ -40,15 +40,14 @@ DIGEST_CHARS = 19
 
 def finding_group(findings: ModelFindings, found: Detection, language: str
                   ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
-    """Return a lesion: box on its key slice, diameter in mm, volume in cm3 and probability where there are any."""
-    outline = box(found, findings.stack)
+    """Return a lesion: outline on its key slice, diameter in mm, volume in cm3 and probability where there are any."""
     plane = findings.stack.planes[found.key_slice]
     place = found.site or found.label.region or findings.finding_site
     site = _site(place, SIDES.get(found.side, found.label.modifier), language) if place else None
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=found.tracking_uid, identifier=found.tracking_id),
         referenced_region=sr.ImageRegion(
-            graphic_type=sr.GraphicTypeValues.POLYLINE, graphic_data=outline,
+            graphic_type=sr.GraphicTypeValues.POLYLINE, graphic_data=outline(found, findings),
             source_image=sr.SourceImageForRegion(
                 plane.instance.sop_class_uid, plane.instance.sop_instance_uid, frames_of(plane))),
         finding_type=said(found.label.type, language), finding_category=said(found.label.category, language),

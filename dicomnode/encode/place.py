@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomnode.domain.findings import Detection
+from dicomnode.domain.findings import Detection, ModelFindings
 from dicomnode.domain.volume import SliceStack
+from dicomnode.encode.outlines import outlines
 from dicomnode.errors import EncodingError
 
 
@@ -26,6 +27,34 @@ def scoord(indices_yx: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
         Shape (n, 2): (column, row) in image-relative pixels, 0.0 to Columns and 0.0 to Rows.
     """
     return np.array([(column + 0.5, row + 0.5) for row, column in indices_yx], dtype=np.float64)
+
+
+def outline(detection: Detection, findings: ModelFindings) -> NDArray[np.float64]:
+    """Return how a finding is drawn on its key slice: its contour where that is wanted and it has a mask, else its box.
+
+    Raises
+    ------
+    EncodingError
+        If the slice or the box lies outside the image.
+    """
+    drawn = box(detection, findings.stack)
+    parts = outlines(_mask_yx(detection, findings)) if findings.contoured else []
+    if not parts:
+        return drawn
+    largest = max(parts, key=_area)
+    return scoord([(row - 0.5, column - 0.5) for row, column in (*largest.tolist(), largest[0].tolist())])
+
+
+def _mask_yx(detection: Detection, findings: ModelFindings) -> NDArray[np.bool_]:
+    layers = [layer for layer in (findings.lesion_zyx, *findings.lesion_layers) if layer is not None]
+    drawn = [layer[detection.key_slice] == detection.number for layer in layers]
+    return np.asarray(np.any(drawn, axis=0)) if drawn else np.zeros(findings.stack.shape_zyx[1:], dtype=bool)
+
+
+def _area(corners_yx: NDArray[np.int64]) -> float:
+    """Return the area of a polygon in pixels (shoelace formula)."""
+    y, x = corners_yx.T.astype(np.float64)
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
 
 def box(detection: Detection, stack: SliceStack) -> NDArray[np.float64]:

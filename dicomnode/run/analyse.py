@@ -25,7 +25,7 @@ from dicomnode.infer.output import RawOutput
 from dicomnode.infer.pool import Pool
 from dicomnode.read.series import LoadedSeries, load, load_headers
 from dicomnode.run.encoding import Material, encode_all
-from dicomnode.run.reading import Once, Reader
+from dicomnode.run.reading import Once, Reader, looked_at
 
 Progress = Callable[[str, float], None]
 """Called with a stage name and the fraction of it that is done."""
@@ -152,10 +152,11 @@ def _run_model(
             for role in task.model.inputs
             if role.role in task.paths
         }
+        volumes, warnings = looked_at(loaded, task.model)
     tell("inference", 0.0)
     output = pool.run(
         task.model,
-        {role: one.volume for role, one in loaded.items()},
+        volumes,
         progress=lambda fraction: tell("inference", fraction),
         cancelled=cancelled,
     )
@@ -172,9 +173,10 @@ def _run_model(
         )
     findings = replace(
         findings,
-        warnings=(*(said for one in loaded.values() for said in one.warnings), *output.warnings, *findings.warnings),
+        warnings=(*warnings, *output.warnings, *findings.warnings),
         procedure=task.model.procedure,
         finding_site=task.model.finding_site,
+        contoured=task.model.outputs.mark == "contour",
     )
     result.findings, result.models = (*result.findings, findings), (*result.models, task.model)
     result.loaded = {**result.loaded, reference.volume.stack.series_uid: reference}
