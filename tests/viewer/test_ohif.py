@@ -1,0 +1,175 @@
+"""OHIF in Chromium over Orthanc's DICOMweb: what people see is what was found, in its place, in its colour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom import Dataset
+from scipy import ndimage
+
+from dicomnode.domain.findings import Detection, EncodedObject
+from tests.builders import write_series
+from tests.findings import parsed
+from tests.live import Orthanc
+from tests.ohif import ViewerServer, dicomweb_settings, ohif_dist
+from tests.viewer_cases import IN_WORDS, SEGMENTED, Case, Planes
+from tests.viewing import Viewer, along, annotation, differences, near_colour, share_near, viewer_at
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+CASES = {**SEGMENTED, **IN_WORDS}
+DRAWN = [name for name in SEGMENTED if name not in {"overlapping", "many_labels"}]
+DRAWN_AT_LEAST = 0.7
+"""Of a line on the page; OHIF draws boxes dashed."""
+WORDS = {"en": ("Diameter", "Volume", "Probability"), "zh-CN": ("直径", "体积", "概率")}
+MOST_OF_AN_EDGE = 12
+"""Voxels; of a structure with fewer in sight on a slice nothing is said."""
+
+
+@cache
+def the(name: str) -> Case:
+    return CASES[name]()
+
+
+@pytest.fixture(scope="module")
+def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
+    folder = tmp_path_factory.mktemp("viewer")
+    dist = ohif_dist()
+    with Orthanc(folder / "orthanc", node_port=1, **dicomweb_settings()) as archive:
+        for name in CASES:
+            archive.upload(written(the(name), folder / name))
+        with ViewerServer(dist, archive.url) as server, viewer_at(server.url) as found:
+            yield found
+
+
+def written(case: Case, folder: Path) -> list[Path]:
+    paths = write_series(folder, case.images)
+    for number, one in enumerate(case.objects):
+        path = folder / f"{number}_{one.kind}.dcm"
+        path.write_bytes(one.payload)
+        paths.append(path)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def case(viewer: Viewer, request: pytest.FixtureRequest) -> Case:
+    """A case whose study the viewer has open: tests of one case share the page."""
+    found = the(request.param)
+    viewer.open(request.param, found.study_uid, [one.series_uid for one in found.objects])
+    return found
+
+
+@pytest.mark.parametrize("case", SEGMENTED, indirect=True)
+def test_the_viewers_own_label_map_is_the_mask_voxel_by_voxel(viewer: Viewer, case: Case) -> None:
+    shown: dict[str, Planes] = {}
+    for one in case.of("SEG"):
+        viewer.show_loaded(one.series_uid)
+        shown |= viewer.masks(one.series_uid)
+    assert shown.keys() == case.named().keys()
+    for label, planes in shown.items():
+        assert differences(case.planes(label), planes) == [], label
+    assert viewer.wrong() == []
+
+
+@pytest.mark.parametrize("case", SEGMENTED, indirect=True)
+def test_segments_have_the_colours_of_the_model_file_and_are_drawn_on_their_voxels(viewer: Viewer, case: Case) -> None:
+    for number, one in enumerate(case.of("SEG"), start=1):
+        viewer.show_loaded(one.series_uid)
+        segments = {segment["label"]: segment["colour"] for segment in viewer.ask("segments", one.series_uid)}
+        for label, colour in segments.items():
+            assert np.abs(np.array(colour[:3]) - case.named()[label].colour_rgb).max() <= 1, label
+        assert drawn_right(viewer, case, set(segments), f"seg_{number}")
+    assert viewer.wrong() == []
+
+
+def drawn_right(viewer: Viewer, case: Case, labels: set[str], name: str) -> bool:
+    """Look at the slice with most of an object, until the edge of each structure has its colour on the page."""
+    planes = {label: case.planes(label) for label in labels}
+    place = max({place for own in planes.values() for place in own},
+                key=lambda one: sum(own[one].sum() for own in planes.values() if one in own))
+    viewer.look(*place)
+    here = {label: own[place] for label, own in planes.items() if place in own}
+    edges = {}
+    for label, drawn in here.items():
+        alone = drawn & (np.sum(list(here.values()), axis=0) == 1)
+        edge = np.argwhere(alone & ~ndimage.binary_erosion(drawn))
+        edges[label] = viewer.uncovered(viewer.on_page(positions_lps_mm(case, place, edge)))
+    assert max(len(edge) for edge in edges.values()) >= MOST_OF_AN_EDGE
+    return viewer.seen(name, lambda page: all(
+        share_near(page, edge, near_colour(case.named()[label].colour_rgb), reach=4) > DRAWN_AT_LEAST
+        for label, edge in edges.items() if len(edge) >= MOST_OF_AN_EDGE))
+
+
+@pytest.mark.parametrize("case", DRAWN, indirect=True)
+@pytest.mark.parametrize("kind", ["SR3D", "SR"])
+def test_findings_load_with_their_numbers_and_are_drawn_round_the_lesion(
+        viewer: Viewer, case: Case, kind: str) -> None:
+    (report,) = case.of(kind, "findings")
+    diameter, volume, probability = WORDS[case.language]
+    viewer.show_loaded(report.series_uid)
+    found = {one["identifier"]: one for one in viewer.ask("measurements", report.series_uid)}
+    assert found.keys() == {lesion.tracking_id for lesion in case.found.detections}
+    for lesion in case.found.detections:
+        one, place = found[lesion.tracking_id], place_of(case, lesion)
+        assert (one["loaded"], one["graphics"]) == (True, ["SCOORD POLYLINE"])
+        assert set(one["labels"]) >= {
+            f"{diameter} {lesion.diameter_mm:.2f} mm", f"{volume} {lesion.volume_ml:.2f} cm3",
+            f"{probability} {lesion.probability:.2f} {{1}}"}
+        assert one["image"].endswith("/{}/frames/{}".format(*place))
+        viewer.look(*place)
+        line = along(viewer.on_page(positions_lps_mm(case, place, corners(lesion))))
+        drawn = viewer.seen(f"{kind}_{lesion.number}",
+                            lambda page, line=line: share_near(page, line, annotation) > DRAWN_AT_LEAST)
+        assert drawn, f"{lesion.tracking_id}: no box where the lesion is"
+    assert viewer.wrong() == []
+
+
+@pytest.mark.parametrize("case", [*IN_WORDS, "axial", "chinese_name"], indirect=True)
+def test_reports_without_coordinates_are_shown_in_words_and_numbers(viewer: Viewer, case: Case) -> None:
+    reports = [one for one in case.objects if one.kind in {"TEXT", "SR", "SR3D"} and one.group != "findings"]
+    assert reports
+    for number, one in enumerate(reports, start=1):
+        viewer.show(one.series_uid)
+        viewer.wait("said => said.every(one => document.body.innerText.replace(/\\s+/g, ' ').includes(one))", said(one))
+        viewer.screenshot(f"words_{number}_{one.kind}")
+    assert viewer.wrong() == []
+
+
+def said(report: EncodedObject) -> list[str]:
+    """Return every text and number of a report, as a reader must see it."""
+    found = []
+
+    def walk(item: Dataset) -> None:
+        if item.ValueType == "TEXT":
+            found.append(" ".join(item.TextValue.split()))
+        elif item.ValueType == "NUM":
+            found.append(f"{float(item.MeasuredValueSequence[0].NumericValue):g}")
+        for child in item.get("ContentSequence", ()):
+            walk(child)
+
+    walk(parsed(report))
+    return found
+
+
+def corners(lesion: Detection) -> NDArray[np.float64]:
+    """Return the corners of a lesion's box on its slice, on the outer edges of its voxels, as (row, column)."""
+    first_row, first_column, last_row, last_column = lesion.box_yx
+    rows, columns = (first_row - 0.5, last_row + 0.5), (first_column - 0.5, last_column + 0.5)
+    return np.array([(rows[0], columns[0]), (rows[0], columns[1]), (rows[1], columns[1]), (rows[1], columns[0])])
+
+
+def place_of(case: Case, lesion: Detection) -> tuple[str, int]:
+    plane = case.found.stack.planes[lesion.key_slice]
+    return plane.instance.sop_instance_uid, plane.frame
+
+
+def positions_lps_mm(case: Case, place: tuple[str, int], points: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return where points of a slice, n × (row, column), are in the patient."""
+    (plane,) = [one for one in case.found.stack.planes if (one.instance.sop_instance_uid, one.frame) == place]
+    steps = np.stack([np.asarray(direction) * spacing for direction, spacing in zip(
+        (plane.column_lps, plane.row_lps), plane.pixel_spacing_mm, strict=True)])
+    return np.asarray(np.asarray(plane.position_lps_mm) + points @ steps)

@@ -1,0 +1,253 @@
+"""Studies for a real viewer: drawn patients in every geometry that clinics send, and all that the node says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from scipy import ndimage
+
+from dicomnode.domain.findings import (
+    Classification,
+    EncodedObject,
+    ModelFindings,
+    NotAnalysed,
+    Presence,
+    Segmentation,
+)
+from dicomnode.domain.model import InputRole, Label, ModelFile
+from dicomnode.domain.node import TAKES
+from dicomnode.domain.settings import ClassLabel
+from dicomnode.domain.volume import Volume
+from dicomnode.encode.text import encode_notice
+from dicomnode.phantom.brain import brain_mr
+from dicomnode.phantom.chest import chest_ct
+from dicomnode.run.encoding import Material, encode_all
+from tests.builders import affine_lps, ct_series, enhanced_ct, mr_series
+from tests.findings import NODULE, STRUCTURE, findings, organ, provenance, sct, stack_of, stamp
+
+SHAPE, SPACING_MM = (18, 100, 120), (8.0, 3.4, 3.4)
+CHINESE_NAME = "Wang^XiaoDong=王^小东"
+AXIAL = affine_lps(spacing_zyx_mm=SPACING_MM, origin_mm=(-202, -170, -70))
+TILTED = affine_lps(spacing_zyx_mm=SPACING_MM, origin_mm=(-202, -170, -70), tilt_deg=18.5)
+Planes = dict[tuple[str, int], NDArray[np.bool_]]
+"""Where one segment is: source SOP Instance UID and frame to a plane of rows and columns."""
+
+LUNGS = tuple(
+    Label(value=value, name=f"{side} lung", category=STRUCTURE, type=sct("39607008", "Lung"), colour_rgb=colour,
+          modifier=sct(code, side))
+    for value, side, code, colour in ((1, "Right", "24028007", (126, 200, 227)), (3, "Left", "7771000", (94, 183, 94))))
+BRAIN = (
+    Label(value=1, name="Brain", category=STRUCTURE, type=sct("12738006", "Brain"), colour_rgb=(230, 150, 120)),
+    Label(value=3, name="Ventricles", category=STRUCTURE, type=sct("35764002", "Brain ventricle"),
+          colour_rgb=(80, 140, 250)))
+TUMOUR = replace(NODULE, name="Tumour", region=sct("12738006", "Brain"))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Case:
+    """One study: its images, what a model found in them, and the objects that say so."""
+
+    images: Sequence[Dataset]
+    found: ModelFindings
+    objects: tuple[EncodedObject, ...]
+    language: str = "en"
+
+    @property
+    def study_uid(self) -> str:
+        return str(self.images[0].StudyInstanceUID)
+
+    def of(self, kind: str, group: str = "") -> tuple[EncodedObject, ...]:
+        return tuple(one for one in self.objects if one.kind == kind and one.group.startswith(group))
+
+    def named(self) -> Mapping[str, Label]:
+        """Return the label of every segment by the name that a viewer shows."""
+        structures = {} if self.found.segmentation is None else {
+            label.name: label for label in self.found.segmentation.present() if not label.lesion}
+        return structures | {one.tracking_id: one.label for one in self.found.detections}
+
+    def planes(self, name: str) -> Planes:
+        """Return the voxels of a structure or lesion by its name, only slices that have any."""
+        inside = self._inside(name)
+        places = ((one.instance.sop_instance_uid, one.frame) for one in self.found.stack.planes)
+        return {place: drawn for place, drawn in zip(places, inside, strict=True) if drawn.any()}
+
+    def _inside(self, name: str) -> NDArray[np.bool_]:
+        for lesion in self.found.detections:
+            if lesion.tracking_id == name and self.found.lesion_zyx is not None:
+                return self.found.lesion_zyx == lesion.number
+        if self.found.segmentation is None:
+            raise KeyError(name)
+        return self.found.segmentation.voxels(self.named()[name])
+
+
+@cache
+def chest() -> tuple[NDArray[np.int16], NDArray[np.uint8], tuple[NDArray[np.bool_], ...]]:
+    """Return a drawn chest, axial from the feet: HU, both lungs by their labels, and each nodule's voxels."""
+    drawn = chest_ct(7, shape_zyx=SHAPE, spacing_zyx_mm=SPACING_MM, nodules=2, nodule_diameters_mm=(22.0, 34.0))
+    left = np.arange(SHAPE[2]) >= SHAPE[2] // 2
+    lungs = np.where(drawn.truth_zyx == 1, np.where(left, 3, 1), 0).astype(np.uint8)
+    return drawn.hu_zyx, lungs, _lumps(drawn.truth_zyx == 2)
+
+
+@cache
+def brain() -> tuple[NDArray[np.int16], NDArray[np.uint8], tuple[NDArray[np.bool_], ...]]:
+    """Return a drawn brain with a tumour, sagittal from the right; rows run down, columns to the back."""
+    drawn = brain_mr(4, shape_zyx=(60, 72, 24), spacing_zyx_mm=(3.0, 3.0, 7.0), tumour=True)
+    signal, truth = (one[::-1].transpose(2, 0, 1) for one in (drawn.mr_zyx["flair"], drawn.truth_zyx))
+    return np.clip(signal, 0, 4095), np.select([truth == 1, truth == 2], [1, 3]).astype(np.uint8), _lumps(truth >= 3)
+
+
+def _lumps(inside: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
+    numbered, count = ndimage.label(inside)
+    return tuple(numbered == number for number in range(1, count + 1))
+
+
+def case(images: Sequence[Dataset], found: ModelFindings, values_zyx: NDArray[np.int16], *, language: str = "en",
+         kinds: tuple[str, ...] = TAKES) -> Case:
+    """Encode everything that the node can say of some findings."""
+    volume = Volume(values_zyx=values_zyx, stack=found.stack, modality=images[0].Modality)
+    model = ModelFile(name=found.provenance.model_name, task="segmentation", bundle="none", digest="sha256:" + "0" * 64,
+                      intended_use="Tests.", labels=(NODULE,),
+                      inputs=(InputRole(role="image", modality=images[0].Modality),))
+    uid = found.stack.series_uid
+    objects = encode_all(Material(
+        findings=(found,), models=(model,), volumes={uid: volume}, sources={uid: images},
+        stamp=stamp(found.provenance, job_key=found.stack.study_uid, language=language), audiences=(kinds,)))
+    return Case(images=images, found=found, objects=objects, language=language)
+
+
+def chest_case(images: Sequence[Dataset], picked: Sequence[int] | None = None, **changes: object) -> Case:
+    """Return the findings of the drawn chest over its images, of which some slices may be left out."""
+    kept = list(range(SHAPE[0]) if picked is None else picked)
+    hu, lungs, nodules = chest()
+    own = [one[kept] for one in nodules if one[kept].any()]
+    found = findings(stack_of(images), lungs[kept], lesions=own, labels=(*LUNGS, NODULE), warnings=("drawn",))
+    return case(images, found, hu[kept], **changes)  # type: ignore[arg-type]
+
+
+def ct(seed: str, affine: NDArray[np.float64] = AXIAL, **attributes: object) -> list[Dataset]:
+    """Return the drawn chest as a CT series of a patient of its own: a viewer lists what else a patient has."""
+    return ct_series(chest()[0], affine=affine, seed=seed, PatientID=f"VIEWER-{seed}", **attributes)
+
+
+def axial() -> Case:
+    return chest_case(ct("axial"))
+
+
+def feet_last() -> Case:
+    """Slices stored from the head down: the stack sorts them, the mask follows."""
+    return chest_case(list(reversed(ct("feet-last", InstanceNumber=lambda k: SHAPE[0] - k))))
+
+
+def tilted() -> Case:
+    return chest_case(ct("tilted", TILTED))
+
+
+def with_a_gap() -> Case:
+    kept = [k for k in range(SHAPE[0]) if k not in {5, 9, 10}]
+    images = ct("gap")
+    return chest_case([images[k] for k in kept], kept)
+
+
+def one_slice() -> Case:
+    images = ct("one-slice")
+    key = int(np.argmax(sum(one.sum(axis=(1, 2)) for one in chest()[2])))
+    return chest_case([images[key]], [key])
+
+
+def multi_frame() -> Case:
+    order = [*range(1, SHAPE[0], 2), *range(0, SHAPE[0], 2)]
+    image = enhanced_ct(chest()[0], affine=AXIAL, seed="frames", order=order, PatientID="VIEWER-frames")
+    return chest_case([image])
+
+
+def chinese_name() -> Case:
+    images = ct("name", SpecificCharacterSet="GB18030", PatientName=CHINESE_NAME, StudyDescription="胸部CT")
+    return chest_case(images, language="zh-CN")
+
+
+def sagittal() -> Case:
+    return _brain_case(affine_lps(spacing_zyx_mm=(7.0, 3.0, 3.0), row=(0, 1, 0), column=(0, 0, -1),
+                                  origin_mm=(-80, -100, 90)), "sagittal")
+
+
+def oblique() -> Case:
+    return _brain_case(affine_lps(spacing_zyx_mm=(7.0, 3.0, 3.0), row=(0.6, 0.8, 0), column=(0.48, -0.36, -0.8),
+                                  origin_mm=(-80, -100, 90)), "oblique")
+
+
+def _brain_case(affine: NDArray[np.float64], seed: str) -> Case:
+    signal, structures, tumours = brain()
+    images = mr_series(signal, affine=affine, seed=seed, PatientID=f"VIEWER-{seed}",
+                       WindowCenter="400", WindowWidth="900")
+    found = findings(stack_of(images), structures, lesions=tumours[:1], labels=(*BRAIN, NODULE))
+    lesions = tuple(replace(one, label=TUMOUR, tracking_id="Tumour 1", side="") for one in found.detections)
+    return case(images, replace(found, detections=lesions, looked_for=()), signal)
+
+
+def overlapping() -> Case:
+    """Labels that share voxels: both lungs, and what lies between them drawn too wide."""
+    hu, lungs, _ = chest()
+    images = ct("overlap")
+    middle = Label(value=2, name="Mediastinum", category=STRUCTURE, type=sct("72410000", "Mediastinum"),
+                   colour_rgb=(210, 180, 90))
+    bits = np.where(lungs == 1, 1, 0) | np.where(lungs == 3, 4, 0)
+    bits[3:14, 40:85, 35:85] |= 2
+    stack = stack_of(images)
+    mask = Segmentation(mask_zyx=bits.astype(np.uint8), stack=stack, labels=(*LUNGS, middle), overlapping=True)
+    organs = tuple(organ(label, np.where(mask.voxels(label), label.value, 0)) for label in mask.labels)
+    return case(images, ModelFindings(provenance=provenance(), stack=stack, segmentation=mask, organs=organs), hu)
+
+
+def many_labels(count: int = 30) -> Case:
+    """So many structures that one SEG holds them no more."""
+    images = ct("many")
+    mask = np.zeros(SHAPE, np.uint8)
+    labels = []
+    for number in range(count):
+        row, column = 12 + 14 * (number // 6), 8 + 18 * (number % 6)
+        mask[2 + number % 4:12 + number % 5, row:row + 10, column:column + 13] = number + 1
+        colour = (40 + 7 * number, 250 - 6 * number, (90 * number) % 256)
+        labels.append(Label(value=number + 1, name=f"Rib {number + 1}", category=STRUCTURE,
+                            type=sct("113197003", "Rib"), colour_rgb=colour))
+    return case(images, findings(stack_of(images), mask, labels=tuple(labels)), chest()[0])
+
+
+def nothing_found() -> Case:
+    images = ct("nothing")
+    found = replace(findings(stack_of(images), np.zeros(SHAPE, np.uint8)), organs=())
+    return case(images, found, chest()[0])
+
+
+def not_analysed() -> Case:
+    """No result but the report that says so, in both languages."""
+    images = ct("refused")
+    found = findings(stack_of(images), np.zeros(SHAPE, np.uint8))
+    reason = NotAnalysed(reason="MissingSlices", text="gap of 7.0 mm after slice 12", study_uid=found.stack.study_uid)
+    notices = tuple(encode_notice(reason, images, stamp(job_key=f"refused {language}", language=language))
+                    for language in ("en", "zh"))
+    return Case(images=images, found=found, objects=notices)
+
+
+def classified() -> Case:
+    images = ct("classes")
+    of = (("60046008", "Pleural effusion", Presence.PRESENT), ("36118008", "Pneumothorax", Presence.ABSENT))
+    found = ModelFindings(provenance=provenance("chest_classes"), stack=stack_of(images), classifications=tuple(
+        Classification(of=ClassLabel(value=value, name=name, code=sct(code, name)), probability=0.9 - 0.8 * value,
+                       presence=presence) for value, (code, name, presence) in enumerate(of)))
+    return case(images, found, chest()[0])
+
+
+SEGMENTED: Mapping[str, Callable[[], Case]] = {
+    "axial": axial, "sagittal": sagittal, "oblique": oblique, "tilted": tilted, "gap": with_a_gap,
+    "feet_last": feet_last, "one_slice": one_slice, "multi_frame": multi_frame, "chinese_name": chinese_name,
+    "overlapping": overlapping, "many_labels": many_labels,
+}
+IN_WORDS: Mapping[str, Callable[[], Case]] = {
+    "nothing_found": nothing_found, "not_analysed": not_analysed, "classified": classified,
+}
