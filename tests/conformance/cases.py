@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 
-from dicomnode.domain.dicom import COMPREHENSIVE_SR_STORAGE
+from dicomnode.domain.dicom import COMPREHENSIVE_SR_STORAGE, SEGMENTATION_STORAGE, InstanceRef
 from dicomnode.domain.findings import (
     Classification,
     Detection,
@@ -28,6 +28,7 @@ from dicomnode.domain.model import InputRole, Label, ModelFile, Outputs, Spacing
 from dicomnode.domain.node import TAKES
 from dicomnode.domain.settings import ClassLabel
 from dicomnode.domain.volume import SliceStack
+from dicomnode.encode.kos import encode_rejection
 from dicomnode.encode.series import Stamp
 from dicomnode.encode.text import encode_notice
 from dicomnode.read.series import LoadedSeries, load, load_headers
@@ -51,6 +52,8 @@ from tests.findings import (
 ANY_STACK = InputRole(role="any", modality="", spacing_mm=SpacingLimits(uneven=10.0, tilt_deg=45.0))
 LIVER = Label(value=1, name="Liver", category=STRUCTURE, type=sct("10200004", "Liver"), colour_rgb=(150, 80, 40))
 SPLEEN = Label(value=2, name="Spleen", category=STRUCTURE, type=sct("78961009", "Spleen"), colour_rgb=(90, 60, 160))
+AUDIENCES = (TAKES, ("LABELMAP", "SR", "TEXT", "KOS"))
+"""One peer takes everything, one prefers label maps: between them they are sent every form there is."""
 CLASSES = (("Pleural effusion", "60046008", Presence.PRESENT), ("Pneumothorax", "36118008", Presence.ABSENT),
            ("Normal", "17621005", Presence.UNDETERMINED))
 
@@ -206,7 +209,8 @@ def encoded(case: Case, folder: Path) -> Result:
         sources = [path for paths in groups for path in paths]
         loaded = [load(paths, ANY_STACK) for paths in groups]
         found = case.finder(loaded)
-        objects = encode_all(_material(found, loaded, _stamp(case, found)))
+        marked = _stamp(case, found)
+        objects = (*encode_all(_material(found, loaded, marked)), *_rejections(loaded, marked))
     paths = []
     for number, one in enumerate(objects):
         paths.append(folder / f"result{number:02d}.{one.kind}.dcm")
@@ -216,6 +220,15 @@ def encoded(case: Case, folder: Path) -> Result:
 
 def _stamp(case: Case, found: Sequence[ModelFindings]) -> Stamp:
     return stamp(*(one.provenance for one in found), **{"job_key": "job", **case.stamp})
+
+
+def _rejections(loaded: Sequence[LoadedSeries], marked: Stamp) -> tuple[EncodedObject, ...]:
+    """Return the note that takes back what an earlier analysis sent, where there was one."""
+    if not marked.predecessors:
+        return ()
+    earlier = [InstanceRef(sop_class_uid=COMPREHENSIVE_SR_STORAGE, sop_instance_uid="2.25.31415"),
+               InstanceRef(sop_class_uid=SEGMENTATION_STORAGE, sop_instance_uid="2.25.27182")]
+    return (encode_rejection(earlier, loaded[0].sources[0], marked, "archive"),)
 
 
 def _notice(sources: Sequence[Path], case: Case) -> tuple[EncodedObject, ...]:
@@ -229,7 +242,7 @@ def _notice(sources: Sequence[Path], case: Case) -> tuple[EncodedObject, ...]:
 def _material(found: tuple[ModelFindings, ...], loaded: Sequence[LoadedSeries], marked: Stamp) -> Material:
     by_uid = {one.volume.stack.series_uid: one for one in loaded}
     return Material(
-        findings=found, models=tuple(_model(one) for one in found), stamp=marked, wanted=frozenset(TAKES),
+        findings=found, models=tuple(_model(one) for one in found), stamp=marked, audiences=AUDIENCES,
         volumes={uid: one.volume for uid, one in by_uid.items()},
         sources={uid: one.sources for uid, one in by_uid.items()})
 

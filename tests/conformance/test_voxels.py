@@ -1,0 +1,113 @@
+"""Masks as dcmqi, highdicom and pydicom read them: each voxel where the model marked it, in patient millimetres."""
+
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import highdicom as hd
+import nibabel
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from tests.conformance.cases import CASES
+
+TILTED = {"tilted CT", "three models on two series"}
+"""dcmqi puts slices one above the other along their normal; a sheared stack is compared frame by frame alone."""
+
+
+def segmentations(result):
+    """Return each segmentation with its file, its findings, and segment number → voxels that it should hold."""
+    found = []
+    for one, path in zip(result.objects, result.paths, strict=True):
+        if one.kind in {"SEG", "LABELMAP"}:
+            header = dcmread(path, stop_before_pixels=True)
+            items = [item for item in header.SegmentSequence if item.SegmentNumber > 0]
+            model = items[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmName
+            owner = next(found for found in result.findings if found.provenance.model_name == model)
+            found.append((path, owner, {int(item.SegmentNumber): voxels_of(item, owner) for item in items}))
+    assert {one.provenance.model_name for _, one, _ in found} == {
+        one.provenance.model_name for one in result.findings if one.segmentation and one.segmentation.mask_zyx.any()}
+    return found
+
+
+def voxels_of(item, findings):
+    """What the model marked of a segment; a lesion takes its voxels from the structure around it."""
+    if item.get("TrackingUID"):
+        number = next(one.number for one in findings.detections if one.tracking_uid == item.TrackingUID)
+        return findings.lesion_zyx == number
+    label = next(one for one in findings.segmentation.labels if one.name == item.SegmentLabel)
+    return findings.segmentation.voxels(label)
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if name not in TILTED])
+def test_dcmqi_puts_every_segment_on_the_same_voxels_at_the_same_place(case, result_of, tmp_path):
+    program = Path(sys.executable).parent / "segimage2itkimage"
+    if not program.exists():
+        pytest.skip("segimage2itkimage is not installed: pip install dcmqi")
+    for count, (path, findings, expected) in enumerate(segmentations(result_of(case))):
+        prefix = f"out{count}"
+        done = subprocess.run(
+            [str(program), "--inputDICOM", str(path), "--outputDirectory", str(tmp_path), "-t", "nii", "-p", prefix],
+            capture_output=True, text=True, errors="replace", check=False, timeout=300)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        for number, mask in expected.items():
+            np.testing.assert_array_equal(
+                placed(tmp_path / f"{prefix}-{number}.nii.gz", findings.stack), np.argwhere(mask))
+
+
+def placed(path, stack):
+    """Return the sorted (slice, row, column) of a NIfTI mask's voxels, through patient millimetres."""
+    image = nibabel.load(path)
+    ras = nibabel.affines.apply_affine(image.affine, np.argwhere(np.asarray(image.dataobj)))
+    index = nibabel.affines.apply_affine(np.linalg.inv(stack.affine_lps_mm), ras * [-1, -1, 1])
+    assert np.abs(index - np.rint(index)).max() < 0.01
+    return np.array(sorted(map(tuple, np.rint(index).astype(int))))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_highdicom_reads_every_frame_as_the_mask_on_the_source_that_it_names(case, result_of):
+    for path, findings, expected in segmentations(result_of(case)):
+        planes = {(plane.instance.sop_instance_uid, plane.frame): k for k, plane in enumerate(findings.stack.planes)}
+        read = hd.seg.segread(path)
+        drawn = {number: np.zeros(findings.stack.shape_zyx, bool) for number in expected}
+        for index, group in enumerate(read.PerFrameFunctionalGroupsSequence, start=1):
+            source = group.DerivationImageSequence[0].SourceImageSequence[0]
+            k = planes[source.ReferencedSOPInstanceUID, int(source.get("ReferencedFrameNumber") or 1)]
+            stored = read.get_stored_frame(index)
+            for number in numbers_of(group, expected):
+                drawn[number][k] |= (stored == number) if read.SegmentationType == "LABELMAP" else (stored > 0)
+        for number, mask in expected.items():
+            np.testing.assert_array_equal(drawn[number], mask)
+
+
+def numbers_of(group, expected):
+    """A binary frame belongs to one segment, a frame of a label map to all."""
+    identified = group.get("SegmentIdentificationSequence")
+    return [int(identified[0].ReferencedSegmentNumber)] if identified else list(expected)
+
+
+def test_highdicom_gives_the_same_volume_at_the_same_place(result_of):
+    path, findings, expected = segmentations(result_of("oblique CT"))[0]
+    volume = hd.seg.segread(path).get_volume(combine_segments=True)
+    places = nibabel.affines.apply_affine(volume.affine, np.argwhere(volume.array))
+    index = np.rint(nibabel.affines.apply_affine(np.linalg.inv(findings.stack.affine_lps_mm), places)).astype(int)
+    wanted = np.argwhere(np.any(list(expected.values()), axis=0))
+    np.testing.assert_array_equal(np.array(sorted(map(tuple, index))), wanted)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pydicom_and_highdicom_open_every_object(case, result_of):
+    for one in result_of(case).objects:
+        read = dcmread(BytesIO(one.payload))
+        again = BytesIO()
+        read.save_as(again, enforce_file_format=True)
+        assert again.getvalue() == one.payload
+        if "PixelData" in read or "FloatPixelData" in read:
+            depth = [int(read.NumberOfFrames)] if read.get("NumberOfFrames", 1) > 1 else []
+            assert read.pixel_array.shape[:len(depth) + 2] == (*depth, read.Rows, read.Columns)
+        if one.kind in {"SR3D", "SR"} and "ContentTemplateSequence" in read:
+            groups = hd.sr.srread(BytesIO(one.payload)).content
+            assert groups.get_planar_roi_measurement_groups() or groups.get_volumetric_roi_measurement_groups() \
+                or groups.get_image_measurement_groups()
