@@ -44,6 +44,8 @@ def process(
         volume = "" if found.volume_ml is None else f", {found.volume_ml:.2f} ml"
         chance = "" if found.probability is None else f", probability {found.probability:.2f}"
         click.echo(f"{found.tracking_id}: {found.diameter_mm:.1f} mm{volume}{chance} {found.side}".rstrip())
+    for said in dict.fromkeys(said for findings in analysis.findings for said in findings.warnings):
+        click.echo(f"warning: {said}")
     for stage, seconds in analysis.seconds.items():
         click.echo(f"{stage}: {seconds:.2f} s")
     for file in written:

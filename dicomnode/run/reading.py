@@ -1,12 +1,15 @@
-"""A series that several models of a route look at is read once."""
+"""A series that several models of a route look at is read once, and looked at before any of them gets it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from dicomnode.domain.model import InputRole
+from dicomnode.domain.model import InputRole, ModelFile
+from dicomnode.domain.volume import Volume
+from dicomnode.read.padding import for_the_network
+from dicomnode.read.quality import quality_warnings
 from dicomnode.read.series import LoadedSeries, admit, load
 
 
@@ -33,3 +36,17 @@ class Once:
             return held
         self._held[key] = read = self._reader(paths, role, charset_fallback=charset_fallback)
         return read
+
+
+def looked_at(loaded: Mapping[str, LoadedSeries], model: ModelFile) -> tuple[dict[str, Volume], tuple[str, ...]]:
+    """Return what a network gets for each of its roles, and what a reader of the result must know of the images.
+
+    Raises
+    ------
+    PoorPixels
+        If the model file refuses what the pixels look like.
+    """
+    several = len(loaded) > 1
+    warnings = [f"input {role}: {said}" if several else said for role, one in loaded.items()
+                for said in (*one.warnings, *quality_warnings(one, model.quality))]
+    return {role: for_the_network(one, model.quality) for role, one in loaded.items()}, tuple(warnings)

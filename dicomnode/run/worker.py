@@ -207,6 +207,7 @@ def _figures(analysis: Analysis) -> dict[str, object]:
         "peak_mb": round(analysis.peak_mb),
         "device": analysis.device,
         "notes": list(analysis.notes),
+        "warnings": list(dict.fromkeys(said for findings in analysis.findings for said in findings.warnings)),
     }
 
 
