@@ -34,6 +34,7 @@ COMMANDS = {
     "dataset": "dataset",
     "train": "train",
     "evaluate": "evaluate",
+    "conformance": "conformance",
     "demo": "tour",
 }
 """Command → module of this package that holds it: only the module of the called command is imported."""

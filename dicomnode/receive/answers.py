@@ -35,7 +35,7 @@ STORE_ANSWERS: Final = (
     Answer(status=OutOfResources.status, meaning="Refused: Out of Resources", clause="PS3.4 Table B.2-1",
            when="Less than min_free_gb is free, the spool cannot be written, or the instance is larger than "
                 "max_instance_mb. Nothing is kept; the sender may try again."),
-    Answer(status=NotOurSopClass.status, meaning="Refused: SOP Class not supported", clause="PS3.7 C.5.7",
+    Answer(status=NotOurSopClass.status, meaning="Refused: SOP Class not supported", clause="PS3.7 C.5",
            when="The command names another SOP Class than its presentation context."),
     Answer(status=Mismatch.status, meaning="Error: Data Set does not match SOP Class", clause="PS3.4 Table B.2-1",
            when="SOP Class UID or SOP Instance UID of the data set differ from the command's."),

@@ -1,0 +1,1 @@
+"""The DICOM Conformance Statement of a configuration; its tables are the code's own, not typed twice."""

@@ -1,0 +1,105 @@
+"""What a statement is drawn from: the configuration, its models, and the objects that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from pydicom.uid import UID
+
+from dicomnode.conformance.sample import VARIANTS, Example, examples
+from dicomnode.domain.findings import EncodedObject
+from dicomnode.domain.model import ModelFile, Outputs
+from dicomnode.domain.node import DEFAULT_TAKES, NodeConfig, Peer
+from dicomnode.run.outbox import kinds_for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An object that the node makes, twice: of two studies that have nothing in common."""
+
+    case: str
+    first: tuple[EncodedObject, Example]
+    second: tuple[EncodedObject, Example]
+
+    @property
+    def kind(self) -> str:
+        """As ``takes`` calls it."""
+        return self.first[0].kind
+
+    @property
+    def group(self) -> str:
+        """What it stands for; alternatives have the same."""
+        return _family(self.first[0])
+
+    @property
+    def sop_class_uid(self) -> str:
+        """Its SOP Class."""
+        return self.first[0].sop_class_uid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything that the sections are written from.
+
+    Parameters
+    ----------
+    models:
+        Every model that a route names, by name.
+    made:
+        The objects of this configuration, one of each kind, group and case.
+    """
+
+    config: NodeConfig
+    models: Mapping[str, ModelFile]
+    made: tuple[Made, ...]
+
+    @property
+    def receiving(self) -> tuple[Peer, ...]:
+        """The peers that get results from a route."""
+        names = dict.fromkeys(name for route in self.config.routes for name in route.to)
+        return tuple(self.config.peers[name] for name in names if name in self.config.peers)
+
+    def kinds_of(self, peer: str) -> frozenset[str]:
+        """Return the kinds of objects that a peer gets from any route."""
+        return frozenset(kind for route in self.config.routes if peer in route.to
+                         for kind in kinds_for(peer, self.config.peers, route.outputs))
+
+
+def facts(config: NodeConfig, models: Mapping[str, ModelFile]) -> Facts:
+    """Read a configuration and make its objects; about two seconds."""
+    audiences = audiences_of(config)
+    outputs = outputs_of(models)
+    both = [examples(variant, audiences, outputs, language=config.worker.language) for variant in VARIANTS]
+    made: dict[tuple[str, str, str], Made] = {}
+    for first, second in zip(*both, strict=True):
+        others = {(one.kind, _family(one)): one for one in reversed(second.objects)}
+        for one in first.objects:
+            key = one.kind, _family(one)
+            if key in others:
+                made.setdefault((first.case, *key), Made(case=first.case, first=(one, first),
+                                                         second=(others[key], second)))
+    return Facts(config=config, models=models, made=tuple(made.values()))
+
+
+def audiences_of(config: NodeConfig) -> tuple[tuple[str, ...], ...]:
+    """Return the kinds that each peer of each route gets; those of a peer unasked where no route has one."""
+    found = dict.fromkeys(kinds_for(name, config.peers, route.outputs) for route in config.routes for name in route.to)
+    return tuple(found) or (DEFAULT_TAKES,)
+
+
+def outputs_of(models: Mapping[str, ModelFile]) -> Outputs:
+    """Return what any of the model files asks for."""
+    switches = [field.name for field in fields(Outputs) if isinstance(field.default, bool)]
+    asked = {name: any(getattr(model.outputs, name) for model in models.values()) for name in switches}
+    return replace(Outputs(), **asked)  # type: ignore[arg-type]  # each of these fields is a switch
+
+
+def name_of(uid: str) -> str:
+    """Return the name of a UID of the standard, and the UID itself where it has none."""
+    return str(UID(uid).name)
+
+
+def _family(one: EncodedObject) -> str:
+    """Return the group without what it names of one model."""
+    return one.group.partition(":")[0].partition("/")[0]
