@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import Final
 
 from pydicom import Dataset
 
@@ -13,7 +14,10 @@ from dicomnode.encode.kos import encode_manifest
 from dicomnode.encode.series import Stamp
 from dicomnode.run.outbox import items_for
 
-MANIFEST = "KOS"
+MANIFEST: Final = "KOS"
+MOST_REFUSED: Final = 2
+"""Of the kinds that a peer's ``takes`` promises, so many may be refused when it is asked; with more, no manifest fits,
+and the event of the delivery says so."""
 
 
 def manifests(
@@ -38,13 +42,13 @@ def manifests(
 
 
 def _outcomes(objects: Sequence[EncodedObject], kinds: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Return every set of objects that such a peer can end up with, by SOP Instance UID, in the order of sending."""
+    """Return the sets of objects that such a peer can end up with, by SOP Instance UID, in the order of sending."""
     by_uid = {one.sop_instance_uid: one for one in objects}
     items = [[by_uid[uid] for uid in item] for item in items_for(objects, kinds)]
     made = [kind for kind in kinds if any(one.kind == kind for one in objects)]
-    for count in range(len(made), 0, -1):
-        for accepted in combinations(made, count):
-            got = _sent(items, frozenset(accepted))
+    for count in range(MOST_REFUSED + 1):
+        for refused in combinations(made, count):
+            got = _sent(items, frozenset(made) - frozenset(refused))
             if got:
                 yield got
 
