@@ -167,6 +167,25 @@ class Detection:
             raise ValueError(msg)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ParametricMap:
+    """One number for each voxel of the source grid.
+
+    Parameters
+    ----------
+    values_zyx:
+        float32, shape of the stack, fractions of 0 to 1.
+    quantity:
+        What the numbers are; they have no unit.
+    labels:
+        Of which labels; several: of any of them.
+    """
+
+    values_zyx: NDArray[np.float32]
+    quantity: Code
+    labels: tuple[Label, ...]
+
+
 class Presence(Enum):
     """What a probability says of a class (PS3.16 CID 240)."""
 
@@ -202,9 +221,11 @@ class ModelFindings:
     organs: tuple[Organ, ...] = ()
     detections: tuple[Detection, ...] = ()
     classifications: tuple[Classification, ...] = ()
+    parametric: ParametricMap | None = None
     looked_for: tuple[Label, ...] = ()  # lesion labels the model searches for: named in the negative report
     procedure: Code | None = None  # what the reports say was done; None: what the modality says
     finding_site: Code | None = None  # where findings lie whose label names no region
+    contoured: bool = False  # reports draw findings by their contour, where they have a mask, not by their box
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] | None = None
 
@@ -225,7 +246,6 @@ def listed(findings: Sequence[ModelFindings]) -> tuple[tuple[ModelFindings, Dete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-    contoured: bool = False  # reports draw findings by their contour, where they have a mask, not by their box
 class NotAnalysed:
     """Why a study has no result: for the report that says so."""
 

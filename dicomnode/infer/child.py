@@ -95,15 +95,16 @@ class _Server:
         if self._runner is None:
             msg = "asked to run before a bundle was loaded"
             raise RuntimeError(msg)
-        *inputs, result = fds
-        channels = [wire.view(fd, item["dtype"], message["shape"])
-                    for fd, item in zip(inputs, message["inputs"], strict=True)]
+        shape, count = message["shape"], len(message["inputs"])
+        inputs, result, maps = fds[:count], fds[count], fds[count + 1:]
+        channels = [wire.view(fd, item["dtype"], shape) for fd, item in zip(inputs, message["inputs"], strict=True)]
         answer = self._runner.run(Job(
             channels_zyx=channels, affine_ras_mm=np.asarray(message["affine_ras_mm"], dtype=np.float64),
             settings=message["settings"], progress=self._progress(),
-            out_zyx=wire.view(result, message["out_dtype"], message["shape"], writable=True)))
+            out_zyx=wire.view(result, message["out_dtype"], shape, writable=True), quantity=message.get("quantity", ""),
+            map_zyx=wire.view(maps[0], "float32", shape, writable=True) if maps else None))
         return {"ok": True, "seconds": dict(answer.seconds), "notes": list(answer.notes), "found": dict(answer.found),
-                "peak_mb": _peak_mb(), "device": str(self._runner.device)}
+                "no_map": answer.no_map, "peak_mb": _peak_mb(), "device": str(self._runner.device)}
 
     def _progress(self) -> Callable[[float], None]:
         last = 0.0

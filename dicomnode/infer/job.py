@@ -59,6 +59,8 @@ class Job:
         The model file's ``[runtime]`` as far as it concerns a run.
     out_zyx:
         Where a segmentation writes its labels; others leave it alone.
+    quantity, map_zyx:
+        What a segmentation writes of each voxel, and where; empty and None: nobody asks.
     """
 
     channels_zyx: Sequence[NDArray[Any]]
@@ -66,6 +68,8 @@ class Job:
     settings: Mapping[str, Any]
     out_zyx: NDArray[Any]
     progress: Callable[[float], None]
+    quantity: str = ""
+    map_zyx: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +80,14 @@ class Answer:
     ----------
     found:
         ``{"boxes": [...]}`` of a detection, ``{"probabilities": {...}}`` of a classification; empty otherwise.
+    no_map:
+        Why no map was written although one was asked for.
     """
 
     seconds: Mapping[str, float]
     notes: tuple[str, ...] = ()
     found: Mapping[str, Any] = field(default_factory=dict)
+    no_map: str = ""
 
 
 class Runner(Protocol):

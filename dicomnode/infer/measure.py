@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dicomnode.domain.dicom import Code
-from dicomnode.domain.findings import Detection, Measurement, ModelFindings, Organ, Provenance, Segmentation
+from dicomnode.domain.findings import (
+    Detection,
+    Measurement,
+    ModelFindings,
+    Organ,
+    ParametricMap,
+    Provenance,
+    Segmentation,
+)
 from dicomnode.domain.model import Label, ModelFile
 from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import ModelFailed
@@ -30,6 +39,12 @@ ATTENUATION: Final = Code(value="112031", scheme="DCM", meaning="Attenuation Coe
 DIAMETER: Final = Code(value="81827009", scheme="SCT", meaning="Diameter")  # CID 7470
 MILLILITRE: Final = Code(value="ml", scheme="UCUM", meaning="ml")
 HOUNSFIELD: Final = Code(value="[hnsf'U]", scheme="UCUM", meaning="Hounsfield unit")
+QUANTITY: Final = MappingProxyType({
+    "probability": Code(value="122157", scheme="DCM", meaning="Probability", meaning_zh="概率"),
+    "uncertainty": Code(value="ENTROPY", scheme="99DICOMNODE", meaning="Normalized entropy of class probabilities",
+                        meaning_zh="类别概率的归一化熵"),
+})
+"""What a map shows, by ``[outputs] quantity``; the standard has no code for the entropy of a classifier."""
 MILLIMETRE: Final = Code(value="mm", scheme="UCUM", meaning="mm")
 
 TOUCHING: Final = np.ones((3, 3, 3), dtype=bool)
@@ -87,9 +102,15 @@ def model_findings(
         segmentation=Segmentation(mask_zyx=drawn.mask_zyx, stack=volume.stack, labels=model.labels,
                                   overlapping=model.overlapping),
         lesion_zyx=layers[0] if layers else None, lesion_layers=layers[1:],
-        organs=organs, detections=detections,
+        organs=organs, detections=detections, parametric=_map(model, output),
         looked_for=tuple(label for label in model.labels if label.lesion),
         warnings=_warnings(too_small), seconds=output.seconds)
+
+
+def _map(model: ModelFile, output: RawOutput) -> ParametricMap | None:
+    if output.map_zyx is None:
+        return None
+    return ParametricMap(values_zyx=output.map_zyx, quantity=QUANTITY[model.outputs.quantity], labels=model.labels)
 
 
 def _organs(model: ModelFile, drawn: Drawn, volume: Volume) -> Iterator[Organ]:
@@ -151,8 +172,7 @@ def _components(label: Label, drawn: Drawn, stack: SliceStack) -> Iterator[_Lesi
 
 def _detection(lesion: _Lesion, number: int, stack: SliceStack, middle_mm: float | None,
                tracking_uid: Callable[[str], str]) -> Detection:
-    origin = np.array([part.start for part in lesion.box], dtype=float)
-    centre = stack.to_lps_mm(np.argwhere(lesion.voxels).mean(axis=0) + origin)
+    centre = _centre_lps_mm(lesion, stack)
     diameter, key = _longest_axis_mm(lesion.voxels, stack)
     rows, columns = (np.flatnonzero(lesion.voxels[key].any(axis=axis)) for axis in (1, 0))
     row, column = lesion.box[1].start, lesion.box[2].start
@@ -164,6 +184,20 @@ def _detection(lesion: _Lesion, number: int, stack: SliceStack, middle_mm: float
         diameter_mm=diameter, volume_ml=lesion.volume_ml, tracking_uid=tracking_uid(name), tracking_id=name,
         side=side(float(centre[0]), middle_mm, lesion.label.modifier),
         box_zyx=(*(part.start - 0.5 for part in lesion.box), *(part.stop - 0.5 for part in lesion.box)))
+
+
+def _centre_lps_mm(lesion: _Lesion, stack: SliceStack) -> NDArray[np.float64]:
+    """Return the centre of mass by true planes: a voxel of a slice far from its neighbours counts for more."""
+    slices = np.arange(lesion.box[0].start, lesion.box[0].stop)
+    weights = lesion.voxels.reshape(len(slices), -1).sum(axis=1) * stack.slice_volumes_ml[slices]
+    held = np.flatnonzero(weights)
+    places = [stack.to_lps_mm((slices[k], *(np.argwhere(lesion.voxels[k]).mean(axis=0) + _corner(lesion))))
+              for k in held]
+    return np.average(places, axis=0, weights=weights[held])
+
+
+def _corner(lesion: _Lesion) -> NDArray[np.float64]:
+    return np.array([part.start for part in lesion.box[1:]], dtype=np.float64)
 
 
 def _longest_axis_mm(voxels: NDArray[np.bool_], stack: SliceStack) -> tuple[float, int]:

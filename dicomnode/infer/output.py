@@ -48,6 +48,9 @@ class RawOutput:
         Of a detection; None for other tasks.
     probabilities:
         Of a classification: label value → probability; None for other tasks.
+    map_zyx:
+        Of each voxel what the model file's ``[outputs] quantity`` names, 0 to 1; None where nobody asked, or the model
+        gives none.
     """
 
     labels_zyx: NDArray[np.uint8] | NDArray[np.uint16] | None
@@ -58,6 +61,7 @@ class RawOutput:
     warnings: tuple[str, ...] = ()
     boxes: tuple[RawBox, ...] | None = None
     probabilities: Mapping[int, float] | None = None
+    map_zyx: NDArray[np.float32] | None = None
 
 
 def boxes(found: Mapping[str, Any]) -> tuple[RawBox, ...] | None:

@@ -88,8 +88,13 @@ class Pool:
         return self._loaded(model, time.monotonic() + model.runtime.time_limit_s, None)[1]
 
     def run(self, model: ModelFile, volumes: Mapping[str, Volume], *, progress: Progress | None = None,
-            cancelled: threading.Event | None = None) -> output.RawOutput:
+            cancelled: threading.Event | None = None, with_map: bool = False) -> output.RawOutput:
         """Run a model on the volumes of its roles.
+
+        Parameters
+        ----------
+        with_map:
+            Whether the model shall give a map of its ``[outputs] quantity`` besides.
 
         Raises
         ------
@@ -104,7 +109,7 @@ class Pool:
         start = time.monotonic()
         deadline_s = start + model.runtime.time_limit_s
         entry, load_s = self._loaded(model, deadline_s, cancelled)
-        request = Request(model, volumes)
+        request = Request(model, volumes, with_map=with_map)
         try:
             with entry.lock:
                 entry.child.forget_peak()
@@ -113,6 +118,7 @@ class Pool:
                     memory_limit_mb=model.runtime.memory_limit_mb, progress=self._tell(model, progress),
                     cancelled=cancelled)
             labels = request.labels() if model.task == "segmentation" else None
+            values, unmapped = request.map(str(answer.get("no_map", "")))
         finally:
             request.close()
         if labels is not None:
@@ -122,7 +128,7 @@ class Pool:
             seconds = {**stages, "transfer": time.monotonic() - start - sum(stages.values())}
             return output.RawOutput(labels_zyx=labels, seconds=seconds, peak_mb=float(answer["peak_mb"]),
                              device=str(answer["device"]), notes=(*request.notes(), *map(str, answer["notes"])),
-                             warnings=request.warnings(),
+                             warnings=(*request.warnings(), *unmapped), map_zyx=values,
                              boxes=request.boxes_on_source(output.boxes(answer["found"])),
                              probabilities=output.probabilities(answer["found"]))
         except (KeyError, TypeError, ValueError) as error:

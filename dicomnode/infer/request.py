@@ -19,14 +19,21 @@ from dicomnode.infer.output import RawBox
 from dicomnode.infer.straight import returned, returned_box, said, straightened
 
 AIR_HU: Final = -1000
+NO_MAP: Final = "the model gives no parametric map"
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class Request:
-    """Volumes in shared memory, and the memory into which the labels will be written."""
+    """Volumes in shared memory, and the memory into which the labels will be written.
 
-    def __init__(self, model: ModelFile, volumes: Mapping[str, Volume]) -> None:
-        self._model = model
+    Parameters
+    ----------
+    with_map:
+        Whether somebody asks for a map besides; most models can give one, see ``warnings``.
+    """
+
+    def __init__(self, model: ModelFile, volumes: Mapping[str, Volume], *, with_map: bool = False) -> None:
+        self._model, self._with_map = model, with_map
         self._channels = _channels(model, volumes)
         self._given = [volumes.get(role.role) for role in model.inputs]
         self._source, self._stack = volumes[model.inputs[0].role].stack, self._channels[0].stack
@@ -35,13 +42,15 @@ class Request:
         self._affine = stack.affine_lps_mm
         self._dtype = label_dtype(model)
         self.fds = [wire.share(volume.values_zyx) for volume in self._channels]
-        self.fds.append(wire.allocate(int(np.prod(self._shape)) * np.dtype(self._dtype).itemsize))
+        self._written = [self._dtype, *(["float32"] if with_map and gives_map(model) else [])]
+        self.fds += [wire.allocate(int(np.prod(self._shape)) * np.dtype(dtype).itemsize) for dtype in self._written]
 
     def message(self) -> dict[str, object]:
         """Return the request as JSON data: no patient data, only geometry and settings."""
         runtime = self._model.runtime
         return {
             "do": "run", "shape": list(self._shape), "out_dtype": self._dtype,
+            "quantity": self._model.outputs.quantity if len(self._written) > 1 else "",
             "affine_ras_mm": affine_ras_mm(self._affine).tolist(),
             "inputs": [{"dtype": str(volume.values_zyx.dtype)} for volume in self._channels],
             "settings": {"precision": runtime.precision, "fast_resample": runtime.fast_resample,
@@ -64,7 +73,24 @@ class Request:
 
     def labels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Return the labels on the true slices of the first input, without copying them where the model saw those."""
-        return self.on_source(wire.view(self.fds[-1], self._dtype, self._shape))
+        return self.on_source(wire.view(self.fds[len(self._channels)], self._dtype, self._shape))
+
+    def map(self, why_not: str) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
+        """Return the map on the true slices of the first input, and what a reader must know where there is none.
+
+        Parameters
+        ----------
+        why_not:
+            What the child says of a map that it could not write.
+        """
+        if not self._with_map:
+            return None, ()
+        if not gives_map(self._model):
+            return None, (f"{NO_MAP}: only a segmentation with trust = 'pieces' can",)
+        values = wire.view(self.fds[-1], "float32", self._shape)
+        if not why_not and not (float(values.min()) >= 0 and float(values.max()) <= 1):
+            why_not = "its values are no fractions of 0 to 1"
+        return (None, (f"{NO_MAP}: {why_not}",)) if why_not else (self.on_source(values), ())
 
     def on_source(self, values_zyx: NDArray[Any]) -> NDArray[Any]:
         """Return values on the grid that the model saw, on the true slices of the first input: nearest neighbours."""
@@ -81,6 +107,11 @@ class Request:
         for fd in self.fds:
             os.close(fd)
         self.fds.clear()
+
+
+def gives_map(model: ModelFile) -> bool:
+    """Whether a map can be asked of a model: the scores of its network are in our hands."""
+    return model.task == "segmentation" and model.trust == "pieces"
 
 
 def label_dtype(model: ModelFile) -> str:

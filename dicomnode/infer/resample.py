@@ -12,7 +12,7 @@ corners disagree are interpolated; the result equals interpolating every class e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,9 +27,21 @@ Taps = tuple[torch.Tensor, torch.Tensor]
 
 def resample(values_zyx: NDArray[Any], grid: TargetGrid) -> torch.Tensor:
     """Return the volume on the target grid, float32, shape as the target's axes, contiguous."""
-    slices, rows, columns = (_taps(grid.in_source(axis, n), n) for axis, n in enumerate(values_zyx.shape))
-    out = torch.empty((len(slices[0]), len(rows[0]), len(columns[0])), dtype=torch.float32)
-    source = torch.from_numpy(values_zyx)
+    taps = [_taps(grid.in_source(axis, n), n) for axis, n in enumerate(values_zyx.shape)]
+    out = torch.empty([len(below) for below, _ in taps], dtype=torch.float32)
+    _interpolate(torch.from_numpy(values_zyx), taps, out)
+    return out.permute(grid.axes).contiguous()
+
+
+def put_back_values(values: torch.Tensor, grid: TargetGrid, out_zyx: NDArray[np.float32]) -> None:
+    """Write numbers of the target grid onto the source grid, linear between the target's samples."""
+    low = _source_order(values, grid)
+    taps = [_taps(grid.in_target(axis, size), low.shape[axis]) for axis, size in enumerate(out_zyx.shape)]
+    _interpolate(low, taps, torch.from_numpy(out_zyx))
+
+
+def _interpolate(source: torch.Tensor, taps: Sequence[Taps], out: torch.Tensor) -> None:
+    slices, rows, columns = taps
 
     def one_slice(k: int) -> None:
         below, weight = int(slices[0][k]), float(slices[1][k])
@@ -41,7 +53,6 @@ def resample(values_zyx: NDArray[Any], grid: TargetGrid) -> torch.Tensor:
         torch.lerp(low, high, columns[1][None, :], out=out[k])
 
     _each(one_slice, out.shape[0])
-    return out.permute(grid.axes).contiguous()
 
 
 def _each(one_slice: Callable[[int], None], count: int) -> None:

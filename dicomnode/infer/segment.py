@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from dicomnode.errors import GpuOutOfMemory, ModelFailed
-from dicomnode.infer import backend, resample, standard, windows
+from dicomnode.infer import backend, maps, resample, standard, windows
 from dicomnode.infer import grid as grids
 from dicomnode.infer.body import body_box
 from dicomnode.infer.bundle import Bundle, load_pieces
@@ -44,6 +44,15 @@ class Outcome:
     seconds: dict[str, float]
     notes: tuple[str, ...]
     highest: int
+    no_map: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Asked:
+    """A map that somebody asks for besides the labels: what it shows, and where it is written."""
+
+    quantity: str
+    map_zyx: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +68,10 @@ class Segmenter:
 
     def run(self, job: Job) -> Answer:
         """Write the labels of one volume."""
+        asked = None if job.map_zyx is None else Asked(quantity=job.quantity, map_zyx=job.map_zyx)
         outcome = segment(self.bundle, job.channels_zyx, job.affine_ras_mm, Settings.of(job.settings),
-                          out_zyx=job.out_zyx, progress=job.progress)
-        return Answer(seconds=outcome.seconds, notes=outcome.notes)
+                          out_zyx=job.out_zyx, progress=job.progress, asked=asked)
+        return Answer(seconds=outcome.seconds, notes=outcome.notes, no_map=outcome.no_map)
 
 
 def load(loading: Loading) -> Segmenter:
@@ -81,8 +91,9 @@ def _with_backend(bundle: Bundle, wanted: Mapping[str, Any], channels: int) -> B
 
 
 def segment(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: NDArray[np.float64],
-            settings: Settings, *, out_zyx: NDArray[Any], progress: Callable[[float], None]) -> Outcome:
-    """Segment one volume and write its labels into ``out_zyx``.
+            settings: Settings, *, out_zyx: NDArray[Any], progress: Callable[[float], None],
+            asked: Asked | None = None) -> Outcome:
+    """Segment one volume and write its labels into ``out_zyx``, and the map where one is asked for.
 
     Parameters
     ----------
@@ -102,10 +113,10 @@ def segment(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm:
     try:
         if settings.fast_resample:
             try:
-                return _fast(bundle, channels_zyx, affine_ras_mm, settings, out_zyx, progress)
+                return _fast(bundle, channels_zyx, affine_ras_mm, settings, out_zyx, progress, asked)
             except grids.NotFast as reason:
                 notes.append(f"fast_resample not used: {reason}")
-        outcome = _standard(bundle, channels_zyx, affine_ras_mm, settings, out_zyx, progress)
+        outcome = _standard(bundle, channels_zyx, affine_ras_mm, settings, out_zyx, progress, asked)
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError) as error:
         cause = error.__cause__ or error
         if windows.lacks_memory(cause):
@@ -116,11 +127,12 @@ def segment(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm:
             raise GpuOutOfMemory(msg) from error
         msg = f"the bundle raised {type(cause).__name__}: {str(cause)[:500]}"
         raise ModelFailed(msg) from error
-    return Outcome(seconds=outcome.seconds, notes=(*notes, *outcome.notes), highest=outcome.highest)
+    return replace(outcome, notes=(*notes, *outcome.notes))
 
 
 def _standard(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: NDArray[np.float64],
-              settings: Settings, out_zyx: NDArray[Any], progress: Callable[[float], None]) -> Outcome:
+              settings: Settings, out_zyx: NDArray[Any], progress: Callable[[float], None], asked: Asked | None
+              ) -> Outcome:
     clock = Clock()
     image = standard.loaded_image(channels_zyx, affine_ras_mm)
     data = standard.preprocess(bundle, image)
@@ -128,14 +140,28 @@ def _standard(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_m
     clock.lap("preprocess")
     output, notes = _infer(bundle, data[bundle.image_key][None], settings, progress)
     clock.lap("inference")
+    no_map = "" if asked is None else _mapped(
+        lambda: maps.on_source(bundle, data, output, asked.quantity, asked.map_zyx))
     labels = standard.labels_zyx(standard.postprocess(bundle, data, output), out_zyx.shape)
     highest = standard.write_labels(labels, out_zyx)
     clock.lap("postprocess")
-    return Outcome(seconds=clock.seconds, notes=notes, highest=highest)
+    return Outcome(seconds=clock.seconds, notes=notes, highest=highest, no_map=no_map)
+
+
+def _mapped(write: Callable[[], None]) -> str:
+    """Write a map; return why that cannot be: the labels do not suffer for it."""
+    try:
+        write()
+    except ModelFailed as error:
+        return str(error)
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError) as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return ""
 
 
 def _fast(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: NDArray[np.float64],
-          settings: Settings, out_zyx: NDArray[Any], progress: Callable[[float], None]) -> Outcome:
+          settings: Settings, out_zyx: NDArray[Any], progress: Callable[[float], None], asked: Asked | None
+          ) -> Outcome:
     clock = Clock()
     plan = grids.plan(bundle)
     target = grids.target_grid(plan.spatial, bundle.image_key, affine_ras_mm, channels_zyx[0].shape)
@@ -151,9 +177,11 @@ def _fast(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: N
     del data
     inner, region = target.cropped(box, out_zyx.shape)
     out_zyx[...] = 0
+    no_map = "" if asked is None else _mapped(lambda: resample.put_back_values(
+        maps.on_network_grid(output[0], plan.activation, bundle, asked.quantity), inner, asked.map_zyx[region]))
     highest = _put_back(bundle, plan, inner, output, out_zyx[region])
     clock.lap("postprocess")
-    return Outcome(seconds=clock.seconds, notes=notes, highest=highest)
+    return Outcome(seconds=clock.seconds, notes=notes, highest=highest, no_map=no_map)
 
 
 def _box(bundle: Bundle, hu: torch.Tensor, target: grids.TargetGrid) -> tuple[slice, ...]:
