@@ -36,6 +36,7 @@ ae_title = "SCANNER"
 ae_title = "DEMOPACS"
 host = "127.0.0.1"
 port = {pacs_port}
+rejection_notes = true
 [delivery]
 backoff_s = 1.0
 """
@@ -154,6 +155,51 @@ def test_a_study_analysed_again_gets_new_results_that_name_the_earlier_report(no
     assert named <= earlier
     assert named
     assert all("supersedes" in report.SeriesDescription for report in later)
+
+
+def test_late_images_bring_new_results_and_a_note_that_names_exactly_what_they_supersede(node, pacs, chest, tmp_path):
+    _, paths = chest
+    study = changed(paths, tmp_path / "late")
+    uid = study_uid(study)
+    send(node, study[:-2])
+    until(lambda: outcome(node, uid) == "analysed", f"study {uid} is analysed")
+    first = objects(pacs, uid)
+    send(node, study[-2:])
+    until(lambda: outcome(node, uid) == "analysed" and len(objects(pacs, uid)) > len(first), "the late images count")
+    second = {name: one for name, one in objects(pacs, uid).items() if name not in first}
+    assert {one.Modality for one in second.values()} == {"SEG", "SR", "KO"}
+    assert min(one.SeriesNumber for one in second.values()) > max(one.SeriesNumber for one in first.values())
+    assert all("supersedes earlier" in one.SeriesDescription for one in second.values())
+    *_, manifest, note = second.values()
+    assert [one.ConceptNameCodeSequence[0].CodeValue for one in (manifest, note)] == ["113030", "113001"]
+    assert evidence(note) == set(first)
+    assert evidence(manifest) == set(second) - {manifest.SOPInstanceUID, note.SOPInstanceUID}
+
+
+def objects(pacs: ReceivingPacs, uid: str) -> dict[str, Dataset]:
+    """Everything of a study by SOP Instance UID, in the order of arrival."""
+    found = {one.sop_instance_uid: dcmread(one.path) for one in tuple(pacs.received)}
+    return {name: one for name, one in found.items() if one.StudyInstanceUID == uid}
+
+
+def evidence(document: Dataset) -> set[str]:
+    return {item.ReferencedSOPInstanceUID for study in document.CurrentRequestedProcedureEvidenceSequence
+            for series in study.ReferencedSeriesSequence for item in series.ReferencedSOPSequence}
+
+
+def test_results_sent_once_more_are_the_same_bytes(node, pacs, analysed):
+    before = {name: pacs_bytes(pacs, name) for name in objects(pacs, analysed)}
+    (job,) = [row["job_id"] for row in node.rows("jobs") if row["study_uid"] == analysed]
+    (delivery,) = [row["delivery_id"] for row in node.rows("deliveries") if row["job_id"] == job]
+    received = len(pacs.received)
+    node.cli("requeue", "--delivery", str(delivery))
+    assert pacs.wait_for(received + len(before), 120)
+    assert {one.sop_instance_uid for one in pacs.received[received:]} == set(before)
+    assert {name: pacs_bytes(pacs, name) for name in before} == before
+
+
+def pacs_bytes(pacs: ReceivingPacs, name: str) -> bytes:
+    return (pacs.folder / f"{name}.dcm").read_bytes()
 
 
 def test_a_missing_slice_comes_back_as_a_report_that_names_the_gap(node, pacs, chest, tmp_path):
