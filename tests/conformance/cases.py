@@ -202,11 +202,15 @@ CASES: dict[str, Case] = {
 def encoded(case: Case, folder: Path) -> Result:
     """Write the study's files, read them as the node does, encode all kinds of objects, and write those."""
     sources = stored(case.series, folder)
+    groups = [sources, *([stored_again(sources, folder)] if case.second_series else [])]
+    return encoded_of(groups, case, folder)
+
+
+def encoded_of(groups: Sequence[Sequence[Path]], case: Case, folder: Path) -> Result:
+    """Read series of files as the node does, encode all kinds of objects, and write those."""
     if case.finder is None:
-        objects, found = _notice(sources, case), ()
+        objects, found = _notice(groups[0], case), ()
     else:
-        groups = [sources, *([stored_again(sources, folder)] if case.second_series else [])]
-        sources = [path for paths in groups for path in paths]
         loaded = [load(paths, ANY_STACK) for paths in groups]
         found = case.finder(loaded)
         marked = _stamp(case, found)
@@ -215,7 +219,8 @@ def encoded(case: Case, folder: Path) -> Result:
     for number, one in enumerate(objects):
         paths.append(folder / f"result{number:02d}.{one.kind}.dcm")
         paths[-1].write_bytes(one.payload)
-    return Result(sources=tuple(sources), findings=found, objects=objects, paths=tuple(paths))
+    return Result(sources=tuple(path for paths in groups for path in paths), findings=found, objects=objects,
+                  paths=tuple(paths))
 
 
 def _stamp(case: Case, found: Sequence[ModelFindings]) -> Stamp:

@@ -50,7 +50,8 @@ FALSE_ALARMS = (
         reason="Type 1C with PatientIdentityRemoved YES (PS3.3 C.7.1.1): results state that the source does not say "
                "how, where the source says nothing"),
     FalseAlarm(
-        judge="dciodvfy", cases="over-anonymised MR", pattern="Missing attribute Type 2C .*Element=<Laterality>",
+        judge="dciodvfy", cases="over-anonymised MR|Enhanced CT of two frames",
+        pattern="Missing attribute Type 2C .*Element=<Laterality>",
         reason="Required where the body part examined is a paired structure (PS3.3 C.7.3.1); of a source without "
                "Body Part Examined nobody knows, and an invented side would be worse"),
 )

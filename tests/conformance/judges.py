@@ -70,6 +70,7 @@ def pixelmed(cases: dict[Path, str]) -> list[Remark]:
     Of reports that differ only in names, numbers and places the smallest is judged: one takes it about a second.
     """
     folder = Path("/usr/share/java")
+    need("javac", "default-jdk-headless")  # java compiles the one source file itself, if there is a compiler
     java = need("java", "default-jdk-headless")
     if not (folder / "pixelmed.jar").exists():
         pytest.skip("PixelMed is not installed: apt-get install libpixelmed-java")

@@ -12,33 +12,10 @@ import pytest
 from pydicom import dcmread
 
 from tests.conformance.cases import CASES
+from tests.conformance.masks import drawn_on_sources, segmentations
 
 TILTED = {"tilted CT", "three models on two series"}
 """dcmqi puts slices one above the other along their normal; a sheared stack is compared frame by frame alone."""
-
-
-def segmentations(result):
-    """Return each segmentation with its file, its findings, and segment number → voxels that it should hold."""
-    found = []
-    for one, path in zip(result.objects, result.paths, strict=True):
-        if one.kind in {"SEG", "LABELMAP"}:
-            header = dcmread(path, stop_before_pixels=True)
-            items = [item for item in header.SegmentSequence if item.SegmentNumber > 0]
-            model = items[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmName
-            owner = next(found for found in result.findings if found.provenance.model_name == model)
-            found.append((path, owner, {int(item.SegmentNumber): voxels_of(item, owner) for item in items}))
-    assert {one.provenance.model_name for _, one, _ in found} == {
-        one.provenance.model_name for one in result.findings if one.segmentation and one.segmentation.mask_zyx.any()}
-    return found
-
-
-def voxels_of(item, findings):
-    """What the model marked of a segment; a lesion takes its voxels from the structure around it."""
-    if item.get("TrackingUID"):
-        number = next(one.number for one in findings.detections if one.tracking_uid == item.TrackingUID)
-        return findings.lesion_zyx == number
-    label = next(one for one in findings.segmentation.labels if one.name == item.SegmentLabel)
-    return findings.segmentation.voxels(label)
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if name not in TILTED])
@@ -68,24 +45,14 @@ def placed(path, stack):
 
 @pytest.mark.parametrize("case", CASES)
 def test_highdicom_reads_every_frame_as_the_mask_on_the_source_that_it_names(case, result_of):
-    for path, findings, expected in segmentations(result_of(case)):
-        planes = {(plane.instance.sop_instance_uid, plane.frame): k for k, plane in enumerate(findings.stack.planes)}
-        read = hd.seg.segread(path)
-        drawn = {number: np.zeros(findings.stack.shape_zyx, bool) for number in expected}
-        for index, group in enumerate(read.PerFrameFunctionalGroupsSequence, start=1):
-            source = group.DerivationImageSequence[0].SourceImageSequence[0]
-            k = planes[source.ReferencedSOPInstanceUID, int(source.get("ReferencedFrameNumber") or 1)]
-            stored = read.get_stored_frame(index)
-            for number in numbers_of(group, expected):
-                drawn[number][k] |= (stored == number) if read.SegmentationType == "LABELMAP" else (stored > 0)
+    shown = segmentations(result_of(case))
+    assert {one.provenance.model_name for _, one, _ in shown} == {
+        one.provenance.model_name for one in result_of(case).findings
+        if one.segmentation is not None and one.segmentation.mask_zyx.any()}
+    for path, findings, expected in shown:
+        drawn = drawn_on_sources(path, findings, expected)
         for number, mask in expected.items():
             np.testing.assert_array_equal(drawn[number], mask)
-
-
-def numbers_of(group, expected):
-    """A binary frame belongs to one segment, a frame of a label map to all."""
-    identified = group.get("SegmentIdentificationSequence")
-    return [int(identified[0].ReferencedSegmentNumber)] if identified else list(expected)
 
 
 def test_highdicom_gives_the_same_volume_at_the_same_place(result_of):
