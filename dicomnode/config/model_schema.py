@@ -18,6 +18,9 @@ Treatment = Literal["flag", "refuse", "ignore"]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
+GroupName = Annotated[str, Field(max_length=24)]
+
+
 class CodeTable(TypedDict):
     """A coded concept (PS3.3 Section 8)."""
 
@@ -78,6 +81,7 @@ class LabelTable(TypedDict, total=False):
     lesion: bool
     min_ml: AmountOrZero
     min_diameter_mm: AmountOrZero
+    group: GroupName
 
 
 class ClassTable(TypedDict, total=False):

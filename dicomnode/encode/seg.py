@@ -4,34 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from typing import Final
 
-import highdicom as hd
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.domain.findings import EncodedObject, ModelFindings
-from dicomnode.encode import sources as images
-from dicomnode.encode.segments import describe, numbers_of, pixels_of, segments_of
-from dicomnode.encode.series import Role, Stamp, encoding, finish, identity
+from dicomnode.encode.drawing import Drawing, drawing_of
+from dicomnode.encode.frames import packed, per_frame_groups, planes_of
+from dicomnode.encode.labelmap import encode_labelmap
+from dicomnode.encode.parts import Part, parts_of
+from dicomnode.encode.segments import Segment, numbers_of, segments_of
+from dicomnode.encode.series import Role, Stamp, encoding, finish
+from dicomnode.encode.template import places, template
 
-SEG_SLOT = 10
+SEG_SLOT: Final = 10
 """SeriesNumber of the first model's SEG, counted from the set's first; one more for each further model."""
-
-UPRIGHT_DEG = 0.01
-"""Below this angle a stack counts as not tilted: one spacing describes it."""
+PARTS_SLOT: Final = 40
+MOST_PARTS_SLOTS: Final = 10
+FRAMES: Final = ("PerFrameFunctionalGroupsSequence", "PixelData")
 
 
 def encode_segs(findings: Sequence[ModelFindings], sources: Mapping[str, Sequence[Dataset]], stamp: Stamp,
                 wanted: frozenset[str] = frozenset({"SEG"})) -> tuple[EncodedObject, ...]:
-    """Return the segmentations of one set of results, in the forms that somebody will get."""
-    if "SEG" not in wanted:
-        return ()
-    made = (encode_seg(one, sources[one.stack.series_uid], stamp) for one in findings)
-    return tuple(one for one in made if one is not None)
+    """Return the segmentations of one set of results, in the forms that somebody will get.
+
+    BINARY, as several objects by group of structures where a model marks more than ``parts.MOST_SEGMENTS``; and one
+    LABELMAP that stands for all of them, unless segments may share voxels.
+    """
+    made: list[EncodedObject] = []
+    for one in findings:
+        segments = segments_of(one)
+        if not segments or not wanted & {"SEG", "LABELMAP"}:
+            continue
+        with encoding("the segmentation", one.stack.series_uid):
+            drawing = drawing_of(one, segments)
+            headers = sources[one.stack.series_uid]
+            if "SEG" in wanted:
+                made += [_binary(drawing, part.segments, headers, stamp, _role(drawing, stamp, part, place))
+                         for place, part in enumerate(parts_of(segments))]
+            if "LABELMAP" in wanted and drawing.numbers_zyx is not None:
+                slot = SEG_SLOT + stamp.place_of(_model(drawing))
+                made.append(encode_labelmap(drawing, drawing.numbers_zyx, headers, stamp, slot=slot))
+    return tuple(made)
 
 
 def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp) -> EncodedObject | None:
-    """Return the findings' masks as a BINARY SEG on the source grid, or None where no voxel is marked.
+    """Return the findings' masks as one BINARY SEG on the source grid, or None where no voxel is marked.
 
     One frame per segment and slice that has voxels, each naming its source image (and frame). One segment per
     structure, one per lesion; labels that overlap stay whole, and SegmentsOverlap says so.
@@ -49,42 +68,38 @@ def encode_seg(findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp
     segments = segments_of(findings)
     if not segments:
         return None
-    name = findings.provenance.model_name
-    role = Role(kind="SEG", group=f"seg:{name}", name=f"seg|{name}", slot=SEG_SLOT + stamp.place_of(name),
-                subject="segmentation", models=(name,))
     with encoding("the segmentation", findings.stack.series_uid):
-        found = images.by_instance(sources, findings.stack)
-        first = found[findings.stack.planes[0].instance.sop_instance_uid]
-        head = images.head_of(first)
-        frames = int(first.NumberOfFrames) if images.is_multiframe(first) else None
-        pixels = pixels_of(findings, segments, frames)
-        light = images.single_frame(images.unnamed(head), findings.stack, found) if frames is None \
-            else images.multi_frame(images.unnamed(head), findings.stack, first)
-        result = hd.seg.Segmentation(
-            source_images=light, pixel_array=pixels, segmentation_type="BINARY",
-            segment_descriptions=[describe(segment, findings.provenance) for segment in segments],
-            omit_empty_frames=True, transfer_syntax_uid=ExplicitVRLittleEndian, content_label="AI_SEGMENTATION",
-            content_description=f"{name} {findings.provenance.model_version}"[:64], **identity(stamp, role))
-        _complete(result, head, findings, sources, stamp)
-        return replace(finish(result, head, stamp, role), segments=numbers_of(name, segments))
+        drawing = drawing_of(findings, segments)
+        return _binary(drawing, segments, sources, stamp, _role(drawing, stamp, Part(name="", segments=segments), 0))
 
 
-def _complete(result: Dataset, head: Dataset, findings: ModelFindings, sources: Sequence[Dataset], stamp: Stamp
-              ) -> None:
-    """Set what highdicom leaves out, and what it draws from a clock or by chance."""
-    if head.get("BodyPartExamined"):
-        result.BodyPartExamined = head.BodyPartExamined
-    organization = stamp.derive(f"dimensions|{findings.provenance.model_name}")
-    for item in (*result.DimensionOrganizationSequence, *result.DimensionIndexSequence):
-        item.DimensionOrganizationUID = organization
-    measures = result.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
-    stack = findings.stack
-    if len(stack.planes) == 1:
-        measures.SpacingBetweenSlices = measures.SliceThickness
-    elif "SpacingBetweenSlices" not in measures and stack.is_regular and stack.tilt_deg < UPRIGHT_DEG:
-        measures.SpacingBetweenSlices = f"{stack.slice_spacing_mm:.10g}"
-    lossy = next((one for one in sources if one.get("LossyImageCompression") == "01"), None)
-    if lossy is not None:
-        for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-            if lossy.get(keyword):
-                setattr(result, keyword, lossy.get(keyword))
+def _role(drawing: Drawing, stamp: Stamp, part: Part, place: int) -> Role:
+    name = _model(drawing)
+    if not part.name:
+        return Role(kind="SEG", group=f"seg:{name}", name=f"seg|{name}", slot=SEG_SLOT + stamp.place_of(name),
+                    subject="segmentation", models=(name,))
+    return Role(kind="SEG", group=f"seg:{name}/{place + 1}", name=f"seg|{name}|{part.name}",
+                slot=PARTS_SLOT + min(place, MOST_PARTS_SLOTS - 1), subject=f"segmentation {part.name}", models=(name,))
+
+
+def _model(drawing: Drawing) -> str:
+    return drawing.findings.provenance.model_name
+
+
+def _binary(drawing: Drawing, chosen: Sequence[Segment], sources: Sequence[Dataset], stamp: Stamp, role: Role
+            ) -> EncodedObject:
+    """Write some segments as one object, numbered from 1."""
+    findings, stack = drawing.findings, drawing.findings.stack
+    segments = tuple(replace(one, number=number) for number, one in enumerate(chosen, start=1))
+    made, head = template(findings, segments, drawing.slices(chosen), sources, stamp, role)
+    planes = planes_of(made, places(findings))
+    frames = [(written.number, segment, plane) for written, segment in zip(segments, chosen, strict=True)
+              for plane in planes if segment.number in drawing.present[plane.k]]
+    made.NumberOfFrames = len(frames)
+    made.SegmentsOverlap = "YES" if drawing.overlap(chosen) else "NO"
+    for keyword in FRAMES:
+        delattr(made, keyword)
+    tail = chain(per_frame_groups([plane.item(number) for number, _, plane in frames]),
+                 packed((drawing.voxels(segment, plane.k) for _, segment, plane in frames), len(frames),
+                        stack.rows * stack.columns))
+    return replace(finish(made, head, stamp, role, tail=tail), segments=numbers_of(_model(drawing), segments))

@@ -58,46 +58,18 @@ def numbers_of(model_name: str, segments: tuple[Segment, ...]) -> dict[tuple[str
     return {(model_name, one.label.value): one.number for one in segments if one.lesion is None}
 
 
-def pixels_of(findings: ModelFindings, segments: tuple[Segment, ...], frames: int | None = None) -> Mask:
-    """Return what a SEG's frames hold: a label map, or one plane of 0 and 1 per segment where segments may overlap.
-
-    Shape (frame, row, column), and with overlap (frame, row, column, segment); ``frames`` as for ``label_map``.
-    """
-    overlapping = findings.segmentation is not None and findings.segmentation.overlapping
-    if not overlapping and not findings.lesion_layers:
-        return label_map(findings, segments, frames)
-    order = _order(findings, frames)
-    shape = (frames or len(order), findings.stack.rows, findings.stack.columns, len(segments))
-    stacked = np.zeros(shape, np.uint8)
-    for place, segment in enumerate(segments):
-        if segment.lesion is not None:
-            for layer in _layers(findings):
-                stacked[order, ..., place] |= layer == segment.lesion.number
-        elif findings.segmentation is not None:
-            stacked[order, ..., place] = findings.segmentation.voxels(segment.label)
-    return stacked
-
-
-def label_map(findings: ModelFindings, segments: tuple[Segment, ...], frames: int | None = None) -> Mask:
-    """Return the segment number of each voxel; where a structure and a lesion both lie, the lesion wins.
-
-    Parameters
-    ----------
-    frames:
-        None: one plane per slice, in stack order. Else one per frame of a multi-frame image, in the order of its
-        frames; frames outside the stack are 0.
-    """
-    order = _order(findings, frames)
-    shape = (frames or len(order), findings.stack.rows, findings.stack.columns)
+def label_map(findings: ModelFindings, segments: tuple[Segment, ...]) -> Mask:
+    """Return the segment number of each voxel; where a structure and a lesion both lie, the lesion wins."""
+    shape = findings.stack.shape_zyx
     numbers: Mask = np.zeros(shape, np.uint8) if len(segments) < 256 else np.zeros(shape, np.uint16)  # noqa: PLR2004
     if findings.segmentation is not None:
         structures = {one.label.value: one.number for one in segments if one.lesion is None}
-        for k, drawn in zip(order, findings.segmentation.mask_zyx, strict=True):
+        for k, drawn in enumerate(findings.segmentation.mask_zyx):
             if drawn.any():
                 numbers[k] = _looked_up(drawn, structures)
     if findings.lesion_zyx is not None:
         lesions = {one.lesion.number: one.number for one in segments if one.lesion is not None}
-        for k, drawn in zip(order, findings.lesion_zyx, strict=True):
+        for k, drawn in enumerate(findings.lesion_zyx):
             if drawn.any():
                 marks = _looked_up(drawn, lesions)
                 np.copyto(numbers[k], marks, where=marks > 0, casting="unsafe")
@@ -115,7 +87,7 @@ def drawn_on(findings: ModelFindings, segment: Segment, k: int) -> NDArray[np.bo
     return marked(drawn.mask_zyx[k], segment.label.value, overlapping=drawn.overlapping)
 
 
-def describe(segment: Segment, provenance: Provenance) -> hd.seg.SegmentDescription:
+def describe(segment: Segment, provenance: Provenance, *, coloured: bool = True) -> hd.seg.SegmentDescription:
     """Return a segment's codes, colour, algorithm and, for a lesion, its tracking identifiers (PS3.3 C.8.20.2)."""
     label, lesion = segment.label, segment.lesion
     description = hd.seg.SegmentDescription(
@@ -130,18 +102,13 @@ def describe(segment: Segment, provenance: Provenance) -> hd.seg.SegmentDescript
         tracking_uid=lesion.tracking_uid if lesion else None,
         tracking_id=lesion.tracking_id if lesion else None,
         anatomic_regions=[concept(label.region)] if label.region else None,
-        display_color=hd.color.CIELabColor.from_rgb(*label.colour_rgb))
+        display_color=hd.color.CIELabColor.from_rgb(*label.colour_rgb) if coloured else None)
     if label.modifier:
         type_item = description.SegmentedPropertyTypeCodeSequence[0]
         type_item.SegmentedPropertyTypeModifierCodeSequence = [concept(label.modifier)]
     if lesion and label.region and lesion.side in SIDES:
         description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [concept(SIDES[lesion.side])]
     return description
-
-
-def _order(findings: ModelFindings, frames: int | None) -> list[int]:
-    planes = findings.stack.planes
-    return list(range(len(planes))) if frames is None else [plane.frame - 1 for plane in planes]
 
 
 def _layers(findings: ModelFindings) -> tuple[NDArray[np.uint16], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -145,7 +145,7 @@ def encoding(what: str, where: str) -> Iterator[None]:
         raise EncodingError(msg) from error
 
 
-def finish(result: Dataset, head: Dataset, stamp: Stamp, role: Role) -> EncodedObject:
+def finish(result: Dataset, head: Dataset, stamp: Stamp, role: Role, *, tail: Iterable[bytes] = ()) -> EncodedObject:
     """Give a result its identity, equipment, times and labels, and write it: the same input gives the same bytes.
 
     Parameters
@@ -155,6 +155,8 @@ def finish(result: Dataset, head: Dataset, stamp: Stamp, role: Role) -> EncodedO
         written in the transfer syntax that its file meta names.
     head:
         The source's header, see ``sources.head_of``.
+    tail:
+        Encoded elements that follow those of ``result``, in pieces.
     """
     result.SpecificCharacterSet = "ISO_IR 192"
     result.PatientName = head.PatientName
@@ -167,6 +169,7 @@ def finish(result: Dataset, head: Dataset, stamp: Stamp, role: Role) -> EncodedO
     result.file_meta = _file_meta(result)
     buffer = BytesIO()
     result.save_as(buffer, enforce_file_format=True)
+    buffer.writelines(tail)
     return EncodedObject(
         kind=role.kind, group=role.group, sop_class_uid=str(result.SOPClassUID),
         sop_instance_uid=str(result.SOPInstanceUID), series_uid=str(result.SeriesInstanceUID),

@@ -165,4 +165,4 @@ def test_body_part_and_frame_organization_are_kept_and_derived():
     assert result.BodyPartExamined == "CHEST"
     organizations = {item.DimensionOrganizationUID for item in (
         *result.DimensionOrganizationSequence, *result.DimensionIndexSequence)}
-    assert organizations == {stamp().derive("dimensions|demo_chest")}
+    assert organizations == {stamp().derive("dimensions|seg|demo_chest")}

@@ -53,15 +53,6 @@ def test_a_mask_of_sixteen_bits_and_more_than_255_segments_keeps_every_number():
     np.testing.assert_array_equal(drawn.ravel()[:300], np.arange(1, 301))
 
 
-def test_slices_of_a_multi_frame_image_are_drawn_in_the_order_of_its_frames():
-    image = enhanced_ct(np.zeros(SHAPE), order=[4, 2, 0, 1, 3])
-    mask = np.zeros(SHAPE, np.uint8)
-    mask[0, 0, 0] = mask[3, 5, 5] = LUNG.value
-    found = findings(stack_of([image]), mask)
-    drawn = label_map(found, segments_of(found), frames=5)
-    assert [tuple(map(int, place)) for place in np.argwhere(drawn)] == [(2, 0, 0), (4, 5, 5)]
-
-
 def test_laterality_stands_as_modifier_of_the_type():
     found = findings(a_stack(), a_mask(), labels=(LUNG, NODULE, LEFT_KIDNEY))
     item = describe(segments_of(found)[1], provenance()).SegmentedPropertyTypeCodeSequence[0]
