@@ -10,15 +10,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomnode.domain.model import InputRole, ModelFile, Runtime
-from dicomnode.domain.volume import SliceStack, Volume
-from dicomnode.errors import ModelFailed
+from dicomnode.domain.model import ModelFile, Runtime
+from dicomnode.domain.volume import Volume
 from dicomnode.infer import wire
-from dicomnode.infer.onto import on_one_grid, onto
+from dicomnode.infer.align import channels, cover_warnings
+from dicomnode.infer.onto import on_one_grid
 from dicomnode.infer.output import RawBox
-from dicomnode.infer.straight import returned, returned_box, said, straightened
+from dicomnode.infer.straight import returned, returned_box, said
 
-AIR_HU: Final = -1000
 NO_MAP: Final = "the model gives no parametric map"
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -34,7 +33,7 @@ class Request:
 
     def __init__(self, model: ModelFile, volumes: Mapping[str, Volume], *, with_map: bool = False) -> None:
         self._model, self._with_map = model, with_map
-        self._channels = _channels(model, volumes)
+        self._channels, self._uncovered = channels(model, volumes), tuple(cover_warnings(model, volumes))
         self._given = [volumes.get(role.role) for role in model.inputs]
         self._source, self._stack = volumes[model.inputs[0].role].stack, self._channels[0].stack
         stack = self._stack
@@ -66,10 +65,11 @@ class Request:
                      if given is not None and not on_one_grid(given.stack, self._source))
 
     def warnings(self) -> tuple[str, ...]:
-        """Say what a reader of the result must know: inputs that are absent, slices that were tilted or uneven."""
+        """Say what a reader must know: inputs absent or covered in part, slices that were tilted or uneven."""
         absent = tuple(f"input {role.role} is absent: the model ran without it"
                        for role, given in zip(self._model.inputs, self._given, strict=True) if given is None)
-        return absent if self._stack is self._source else (*absent, said(self._source))
+        known = (*absent, *self._uncovered)
+        return known if self._stack is self._source else (*known, said(self._source))
 
     def labels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Return the labels on the true slices of the first input, without copying them where the model saw those."""
@@ -144,32 +144,3 @@ def affine_ras_mm(affine_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn (slice, row, column) → LPS into (column, row, slice) → RAS, rounded to float32 as NIfTI stores it."""
     swapped = (LPS_TO_RAS @ affine_lps_mm)[:, [2, 1, 0, 3]]
     return np.asarray(swapped.astype(np.float32), dtype=np.float64)
-
-
-def _empty(role: InputRole, stack: SliceStack) -> Volume:
-    """Return what stands for an input that may be absent and is: air in CT, nothing in all else."""
-    value = AIR_HU if role.modality == "CT" else 0
-    return Volume(values_zyx=np.full(stack.shape_zyx, value, dtype=np.int16), stack=stack, modality=role.modality)
-
-
-def _channels(model: ModelFile, volumes: Mapping[str, Volume]) -> list[Volume]:
-    missing = [role.role for role in model.inputs if role.role not in volumes and role.required]
-    if missing or model.inputs[0].role not in volumes:
-        msg = f"model {model.name}: no volume for the input {', '.join(missing) or model.inputs[0].role}"
-        raise ModelFailed(msg)
-    first = volumes[model.inputs[0].role].stack
-    channels = [volumes[role.role] if role.role in volumes else _empty(role, first) for role in model.inputs]
-    for role, volume in zip(model.inputs, channels, strict=True):
-        if on_one_grid(volume.stack, first):
-            continue
-        where = (f"model {model.name}: input {role.role} lies on another grid than {model.inputs[0].role}: "
-                 f"{volume.stack.shape_zyx} against {first.shape_zyx}")
-        if not role.resample:
-            msg = f"{where}; say resample = true in its [[inputs]] where the network was made for interpolated inputs"
-            raise ModelFailed(msg)
-        if volume.stack.frame_of_reference_uid != first.frame_of_reference_uid:
-            msg = f"{where}, in another Frame of Reference: their places cannot be compared; register them first"
-            raise ModelFailed(msg)
-    straight = straightened(first)
-    return [volume if straight is first and on_one_grid(volume.stack, first) else onto(volume, straight)
-            for volume in channels]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dicomnode.domain.model import InputRole, Label, ModelFile
-from dicomnode.errors import ModelFailed
+from dicomnode.errors import MixedFrameOfReference, ModelFailed, UnalignedInputs
 from dicomnode.infer import wire
 from dicomnode.infer.request import Request, affine_ras_mm
 from tests.builders import affine_lps
@@ -64,7 +64,7 @@ def test_a_missing_input_is_named(a_model):
 
 def test_inputs_on_different_grids_are_refused_not_guessed(a_model):
     model = replace(a_model, inputs=(InputRole(role="t1"), InputRole(role="t2")))
-    with pytest.raises(ModelFailed, match=r"t2 lies on another grid than t1"):
+    with pytest.raises(UnalignedInputs, match=r"t2 lies on another grid than t1"):
         Request(model, {"t1": volume(blobs((4, 5, 6))), "t2": volume(blobs((4, 5, 7)))})
 
 
@@ -127,8 +127,64 @@ def test_inputs_of_different_frames_of_reference_are_never_interpolated(a_model)
     model = replace(a_model, inputs=(InputRole(role="t1"), InputRole(role="t2", resample=True)))
     other = volume(blobs((4, 5, 7)))
     other = replace(other, stack=replace(other.stack, frame_of_reference_uid="1.2.3.4"))
-    with pytest.raises(ModelFailed, match="another Frame of Reference"):
+    with pytest.raises(MixedFrameOfReference, match="inputs t1 and t2 lie in different Frames of Reference"):
         Request(model, {"t1": volume(blobs((4, 5, 6))), "t2": other})
+
+
+def test_inputs_of_different_frames_of_reference_are_refused_on_one_grid_too(a_model):
+    image = volume(blobs((4, 5, 6)))
+    other = replace(image, stack=replace(image.stack, frame_of_reference_uid="1.2.3.4"))
+    model = replace(a_model, inputs=(InputRole(role="t1"), InputRole(role="t2")))
+    with pytest.raises(MixedFrameOfReference, match="say any_frame = true"):
+        Request(model, {"t1": image, "t2": other})
+    allowed = replace(a_model, inputs=(InputRole(role="t1"), InputRole(role="t2", any_frame=True)))
+    Request(allowed, {"t1": image, "t2": other}).close()
+
+
+PLAIN = affine_lps(spacing_zyx_mm=(1, 1, 1), origin_mm=(0, 0, 0))
+
+
+def moved(x: float = 0, y: float = 0, z: float = 0):
+    affine = PLAIN.copy()
+    affine[:3, 3] = (x, y, z)
+    return affine
+
+
+def test_half_a_voxel_beside_the_mean_of_two_neighbours_stands(a_model):
+    first = volume(np.zeros((6, 8, 8), np.int16), PLAIN)
+    values = np.random.default_rng(3).integers(0, 1000, (6, 8, 8)).astype(np.int16)
+    along_rows, _ = resampled(a_model, first, volume(values, moved(x=-0.5)))
+    np.testing.assert_allclose(along_rows[:, :, :-1], (values[:, :, :-1] + values[:, :, 1:]) / 2, atol=1e-3)
+    np.testing.assert_allclose(along_rows[:, :, -1], values[:, :, -1], atol=1e-3)
+    along_slices, _ = resampled(a_model, first, volume(values, moved(z=0.5)))
+    np.testing.assert_allclose(along_slices[1:], (values[:-1] + values[1:]) / 2, atol=1e-3)
+    np.testing.assert_allclose(along_slices[0], values[0], atol=1e-3)
+
+
+def test_a_hundredth_of_a_millimetre_beside_is_the_same_grid(a_model):
+    image = volume(blobs((4, 5, 6)), PLAIN)
+    channel, notes = resampled(a_model, image, volume(blobs((4, 5, 6)), moved(x=0.009)))
+    assert channel.dtype == image.values_zyx.dtype
+    assert notes == ()
+
+
+@pytest.mark.parametrize("affine", [moved(z=50), moved(x=-40), affine_lps(
+    spacing_zyx_mm=(1, 1, 1), row=(0, 1, 0), column=(0, 0, -1), origin_mm=(200, 0, 0))])
+def test_an_input_that_shares_no_place_with_the_first_is_refused(a_model, affine):
+    model = replace(a_model, inputs=(InputRole(role="t1"), InputRole(role="t2", resample=True)))
+    with pytest.raises(UnalignedInputs, match=r"t2 lies on another grid than t1.* and covers nothing of it"):
+        Request(model, {"t1": volume(blobs((6, 8, 8)), PLAIN), "t2": volume(blobs((6, 8, 8)), affine)})
+
+
+@pytest.mark.parametrize(("affine", "said"), [
+    (moved(z=3), ("input t2 covers 50 % of t1: the rest was filled with its lowest value",)),
+    (moved(x=0.3), ()),
+])
+def test_an_input_that_covers_the_first_in_part_is_said(a_model, affine, said):
+    model = replace(a_model, inputs=(InputRole(role="t1"), InputRole(role="t2", resample=True)))
+    request = Request(model, {"t1": volume(blobs((6, 8, 8)), PLAIN), "t2": volume(blobs((6, 8, 8)), affine)})
+    assert request.warnings() == said
+    request.close()
 
 
 def test_an_input_on_the_same_grid_is_left_as_it_is(a_model):
