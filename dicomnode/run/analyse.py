@@ -96,7 +96,8 @@ def analyse(
     once = Once(reader)
     for number, task in enumerate(tasks):
         _run_model(task, pool, identity, result, clock=clock, tell=_share(tell, number, len(tasks)),
-                   cancelled=cancelled, reader=once)
+                   cancelled=cancelled, reader=once,
+                   with_map=task.model.outputs.parametric or any("PM" in kinds for kinds in audiences))
     with _timed(result.seconds, "measure"):
         volumes = {uid: one.volume for uid, one in result.loaded.items()}
         result.findings = merged(result.findings, volumes)
@@ -144,6 +145,7 @@ def _run_model(
     tell: Progress,
     cancelled: threading.Event | None,
     reader: Reader,
+    with_map: bool,
 ) -> None:
     tell("read", 0.0)
     with _timed(result.seconds, "read"):
@@ -159,6 +161,7 @@ def _run_model(
         volumes,
         progress=lambda fraction: tell("inference", fraction),
         cancelled=cancelled,
+        with_map=with_map,
     )
     reference = loaded[task.model.inputs[0].role]
     with _timed(result.seconds, "measure"):
@@ -180,7 +183,7 @@ def _run_model(
     )
     result.findings, result.models = (*result.findings, findings), (*result.models, task.model)
     result.loaded = {**result.loaded, reference.volume.stack.series_uid: reference}
-    _account(result, output)
+    _account(result, output, [said for one in loaded.values() for said in one.notes])
 
 
 def _share(tell: Progress, number: int, models: int) -> Progress:
@@ -188,12 +191,12 @@ def _share(tell: Progress, number: int, models: int) -> Progress:
     return lambda stage, fraction: tell(stage, (number + fraction) / models)
 
 
-def _account(result: Analysis, output: RawOutput) -> None:
+def _account(result: Analysis, output: RawOutput, read: Sequence[str]) -> None:
     for stage, seconds in output.seconds.items():
         result.seconds[stage] = result.seconds.get(stage, 0.0) + seconds
     result.peak_mb = max(result.peak_mb, output.peak_mb)
     result.device = output.device
-    result.notes = (*result.notes, *output.notes)
+    result.notes = tuple(dict.fromkeys((*result.notes, *read, *output.notes)))
 
 
 def _encode(

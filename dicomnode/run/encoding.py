@@ -11,6 +11,9 @@ from dicomnode.domain.findings import EncodedObject, ModelFindings
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.volume import Volume
 from dicomnode.encode.capture import encode_capture
+from dicomnode.encode.gsps import encode_gsps
+from dicomnode.encode.parametric import encode_parametric
+from dicomnode.encode.rtstruct import encode_rtstruct
 from dicomnode.encode.seg import encode_segs
 from dicomnode.encode.series import Stamp
 from dicomnode.encode.sr import encode_reports
@@ -61,7 +64,8 @@ def encode_all(material: Material) -> tuple[EncodedObject, ...]:
         The findings could not be written: our fault.
     """
     segmentations = _segmentations(material)
-    results = (*segmentations, *_reports(material, segmentations), *_captures(material))
+    results = (*segmentations, *_reports(material, segmentations), *_captures(material), *_boxes(material),
+               *_contours(material), *_maps(material))
     return (*results, *_manifests(material, results))
 
 
@@ -77,6 +81,18 @@ def _captures(material: Material) -> tuple[EncodedObject, ...]:
     pictured = material.asking("capture", "SC")
     made = encode_capture(pictured, material.volumes, material.sources, material.stamp) if pictured else None
     return (made,) if made else ()
+
+
+def _boxes(material: Material) -> tuple[EncodedObject, ...]:
+    return encode_gsps(material.asking("gsps", "GSPS"), material.volumes, material.sources, material.stamp)
+
+
+def _contours(material: Material) -> tuple[EncodedObject, ...]:
+    return encode_rtstruct(material.asking("rtstruct", "RTSTRUCT"), material.sources, material.stamp)
+
+
+def _maps(material: Material) -> tuple[EncodedObject, ...]:
+    return encode_parametric(material.asking("parametric", "PM"), material.sources, material.stamp)
 
 
 def _manifests(material: Material, results: Sequence[EncodedObject]) -> tuple[EncodedObject, ...]:
