@@ -20,13 +20,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from highdicom import ko
+from highdicom import ko, sr
 from pydicom import Dataset
 
 from dicomnode.domain.dicom import SECONDARY_CAPTURE_STORAGE, SEGMENTATION_STORAGE, Code, InstanceRef
 from dicomnode.domain.findings import EncodedObject
 from dicomnode.encode import sources as images
-from dicomnode.encode.codes import MANIFEST, REJECTED_FOR_QUALITY, concept
+from dicomnode.encode.codes import LANGUAGES, MANIFEST, REJECTED_FOR_QUALITY, concept
+from dicomnode.encode.meanings import said
 from dicomnode.encode.observer import device
 from dicomnode.encode.series import Role, Stamp, encoding, finish, identity
 from dicomnode.encode.words import sentence
@@ -101,7 +102,16 @@ def _write(role: Role, title: Code, text: str, references: Sequence[Dataset], so
         document = ko.KeyObjectSelectionDocument(
             evidence=[_named_after(head, references[0]), *references[1:]], content=content, **identity(stamp, role))
         document.copy_patient_and_study_information(images.unnamed(head))
+        document.ContentSequence = [*sr.LanguageOfContentItemAndDescendants(
+            said(LANGUAGES[stamp.language[:2]], stamp.language)), *map(_unnamed, document.ContentSequence)]
         return finish(document, head, stamp, role)
+
+
+def _unnamed(item: Dataset) -> Dataset:
+    """Return a content item; one that refers to an object without a concept name, which TID 2010 has none for."""
+    if item.ValueType in {"IMAGE", "COMPOSITE"}:
+        del item.ConceptNameCodeSequence
+    return item
 
 
 def _named_after(head: Dataset, reference: Dataset) -> Dataset:
