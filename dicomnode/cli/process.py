@@ -46,6 +46,8 @@ def process(
         click.echo(f"{found.tracking_id}: {found.diameter_mm:.1f} mm{volume}{chance} {found.side}".rstrip())
     for said in dict.fromkeys(said for findings in analysis.findings for said in findings.warnings):
         click.echo(f"warning: {said}")
+    for said in analysis.notes:
+        click.echo(f"note: {said}", err=True)
     for stage, seconds in analysis.seconds.items():
         click.echo(f"{stage}: {seconds:.2f} s")
     for file in written:

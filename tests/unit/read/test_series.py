@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -85,6 +85,34 @@ def test_ct_that_is_no_hounsfield_unit_is_refused(tmp_path, attributes):
 def test_monochrome1_shows_white_for_low_but_means_the_same_values(tmp_path):
     paths = write_series(tmp_path, ct_series(HU, PhotometricInterpretation="MONOCHROME1"))
     np.testing.assert_array_equal(load(paths, CT).volume.values_zyx, HU)
+
+
+@pytest.mark.parametrize(("attributes", "inverted"), [
+    ({}, lambda stored: 4095 - stored),
+    ({"RescaleSlope": "2", "RescaleIntercept": "-5"}, lambda stored: 2 * (4095 - stored) - 5),
+    ({"PixelRepresentation": 1, "BitsStored": 16}, lambda stored: -1 - stored),
+])
+def test_an_mr_whose_low_end_is_shown_white_is_inverted_to_what_people_see(tmp_path, attributes, inverted):
+    stored = np.abs(HU) % 4096
+    series = mr_series(stored, PhotometricInterpretation="MONOCHROME1", **attributes)
+    np.testing.assert_array_equal(load(write_series(tmp_path, series), MR).volume.values_zyx, inverted(stored))
+
+
+@pytest.mark.parametrize("series", [ct_series(HU, RescaleSlope=None, RescaleIntercept=None), mr_series(np.abs(HU))])
+def test_a_lookup_table_in_the_place_of_slope_and_intercept_is_refused(tmp_path, series):
+    for image in series:
+        image.ModalityLUTSequence = [Dataset()]
+    with pytest.raises(MissingRescale):
+        load(write_series(tmp_path, series), CT)
+
+
+def test_float_pixel_data_are_refused_not_read_as_whole_numbers(tmp_path):
+    (image,) = ct_series(HU[:1])
+    image.FloatPixelData = HU[0].astype("<f4").tobytes()
+    image.BitsAllocated = 32
+    del image.PixelData
+    with pytest.raises(UndecodablePixels, match=r"Float Pixel Data \(7FE0,0008\)"):
+        load([write_file(tmp_path / "a.dcm", image)], CT)
 
 
 def test_an_overlay_above_the_stored_bits_is_not_read_as_pixels(tmp_path):
