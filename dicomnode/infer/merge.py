@@ -1,7 +1,8 @@
 """One finding for one lesion, however many models of a route found it.
 
-What two models found is the same where they mean the same type of lesion on the same series, and the middle of one
-lies inside the other, or their boxes overlap by more than a tenth. Nearest pairs first, each finding in one pair.
+What two models found is the same where they mean the same type of lesion in the same Frame of Reference, be it on one
+series or on two, and the middle of one lies inside the other, or their boxes overlap by more than a tenth. Nearest
+pairs first, each finding in one pair.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dicomnode.domain.findings import Detection, ModelFindings, Provenance, Segm
 from dicomnode.domain.model import Label
 from dicomnode.domain.volume import Volume
 from dicomnode.infer.boxes import overlaps
+from dicomnode.infer.elsewhere import box_elsewhere, place_elsewhere
 from dicomnode.infer.midline import SIDES, left_right_axis, middle_mm, side, undisputed
 
 SAME_IOU: Final = 0.1
@@ -59,7 +61,7 @@ def _paired(first: ModelFindings, second: ModelFindings, alone: AbstractSet[str]
     alone:
         Tracking UIDs of the second model's own making: a finding with another one is paired already.
     """
-    if first.stack.series_uid != second.stack.series_uid:
+    if first.stack.frame_of_reference_uid != second.stack.frame_of_reference_uid:
         return first, second
     ours, theirs = list(first.detections), list(second.detections)
     for a, b in _same(first, second, alone):
@@ -93,17 +95,22 @@ def _same(first: ModelFindings, second: ModelFindings, alone: AbstractSet[str]) 
 def _touch(first: ModelFindings, one: Detection, second: ModelFindings, other: Detection) -> bool:
     if one.box_zyx is None or other.box_zyx is None:
         return False
-    if _holds(first, one, _middle(other)) or _holds(second, other, _middle(one)):
+    there, here = (place_elsewhere(_middle(one), first.stack, second.stack),
+                   place_elsewhere(_middle(other), second.stack, first.stack))
+    if _holds(first, one, here) or _holds(second, other, there):
         return True
-    boxes = np.array([one.box_zyx]), np.array([other.box_zyx])
+    boxes = np.array([one.box_zyx]), np.array([box_elsewhere(other.box_zyx, second.stack, first.stack)])
     return float(overlaps(*boxes)[0, 0]) > SAME_IOU
 
 
 def _holds(findings: ModelFindings, found: Detection, place_zyx: NDArray[np.float64]) -> bool:
     """Whether a place lies in a finding: in its voxels where it has any, else in its box."""
     if findings.lesion_zyx is not None:
-        index = tuple(np.clip(np.floor(place_zyx + 0.5), 0, np.array(findings.stack.shape_zyx) - 1).astype(int))
-        return any(int(layer[index]) == found.number for layer in (findings.lesion_zyx, *findings.lesion_layers))
+        voxel, last = np.floor(place_zyx + 0.5), np.array(findings.stack.shape_zyx) - 1
+        index = tuple(np.clip(voxel, 0, last).astype(int))
+        beside = (voxel < -1) | (voxel > last + 1)
+        layers = () if beside.any() else (findings.lesion_zyx, *findings.lesion_layers)
+        return any(int(layer[index]) == found.number for layer in layers)
     edges = np.array(found.box_zyx)
     return bool((edges[:3] <= place_zyx).all() and (place_zyx <= edges[3:]).all())
 
