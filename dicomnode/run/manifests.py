@@ -15,9 +15,9 @@ from dicomnode.encode.series import Stamp
 from dicomnode.run.outbox import items_for
 
 MANIFEST: Final = "KOS"
-MOST_REFUSED: Final = 2
+MOST_REFUSED: Final = 1
 """Of the kinds that a peer's ``takes`` promises, so many may be refused when it is asked; with more, no manifest fits,
-and the event of the delivery says so."""
+the delivery's event says so, and ``takes`` wants mending. Each costs a manifest, of which one at most is sent."""
 
 
 def manifests(
