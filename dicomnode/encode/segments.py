@@ -87,7 +87,7 @@ def drawn_on(findings: ModelFindings, segment: Segment, k: int) -> NDArray[np.bo
     return marked(drawn.mask_zyx[k], segment.label.value, overlapping=drawn.overlapping)
 
 
-def describe(segment: Segment, provenance: Provenance, *, coloured: bool = True) -> hd.seg.SegmentDescription:
+def describe(segment: Segment, provenance: Provenance) -> hd.seg.SegmentDescription:
     """Return a segment's codes, colour, algorithm and, for a lesion, its tracking identifiers (PS3.3 C.8.20.2)."""
     label, lesion = segment.label, segment.lesion
     description = hd.seg.SegmentDescription(
@@ -102,7 +102,7 @@ def describe(segment: Segment, provenance: Provenance, *, coloured: bool = True)
         tracking_uid=lesion.tracking_uid if lesion else None,
         tracking_id=lesion.tracking_id if lesion else None,
         anatomic_regions=[concept(label.region)] if label.region else None,
-        display_color=hd.color.CIELabColor.from_rgb(*label.colour_rgb) if coloured else None)
+        display_color=hd.color.CIELabColor.from_rgb(*label.colour_rgb))
     if label.modifier:
         type_item = description.SegmentedPropertyTypeCodeSequence[0]
         type_item.SegmentedPropertyTypeModifierCodeSequence = [concept(label.modifier)]

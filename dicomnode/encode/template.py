@@ -23,7 +23,7 @@ STAMP_SHAPE: Final = (1, 8)
 
 def template(findings: ModelFindings, segments: Sequence[Segment], slices: Sequence[int],
              sources: Sequence[Dataset], stamp: Stamp, role: Role, *,
-             palette: hd.PaletteColorLUTTransformation | None = None) -> tuple[Dataset, Dataset]:
+             labelmap: bool = False) -> tuple[Dataset, Dataset]:
     """Return a highdicom Segmentation with one frame for each of the slices, and the source's header.
 
     Its pixel data are a stamp, to be replaced with the functional groups of the frames; all else is that of the object.
@@ -32,8 +32,8 @@ def template(findings: ModelFindings, segments: Sequence[Segment], slices: Seque
     ----------
     slices:
         Indices into the stack.
-    palette:
-        The colours of a LABELMAP; None: a BINARY segmentation, whose segments have theirs.
+    labelmap:
+        Whether the object is a LABELMAP; else it is a BINARY segmentation.
     """
     stack = findings.stack
     found = images.by_instance(sources, stack)
@@ -49,10 +49,10 @@ def template(findings: ModelFindings, segments: Sequence[Segment], slices: Seque
     pixels[[stack.planes[k].frame - 1 if several else k for k in slices], 0, 0] = 1
     made = hd.seg.Segmentation(
         source_images=light, pixel_array=pixels, omit_empty_frames=True, transfer_syntax_uid=ExplicitVRLittleEndian,
-        segment_descriptions=[describe(one, findings.provenance, coloured=palette is None) for one in segments],
+        segment_descriptions=[describe(one, findings.provenance) for one in segments],
         content_label="AI_SEGMENTATION",
         content_description=f"{findings.provenance.model_name} {findings.provenance.model_version}"[:64],
-        segmentation_type="BINARY" if palette is None else "LABELMAP", palette_color_lut_transformation=palette,
+        segmentation_type="LABELMAP" if labelmap else "BINARY",
         **identity(stamp, role))
     made.Rows, made.Columns = stack.rows, stack.columns
     complete(made, head, findings, stamp, role)

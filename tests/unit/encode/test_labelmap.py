@@ -1,9 +1,7 @@
 """Many structures: one label map for those who take it, several objects by group for the others."""
 
 from dataclasses import replace
-from io import BytesIO
 
-import highdicom as hd
 import numpy as np
 import pytest
 from pydicom.uid import RLELossless
@@ -15,42 +13,34 @@ from dicomnode.encode.seg import encode_segs
 from dicomnode.encode.segments import Segment, segments_of
 from dicomnode.encode.sr import encode_reports
 from tests.builders import ct_series, enhanced_ct
-from tests.findings import HEART, LUNG, NODULE, block, findings, lesion, organ, parsed, sct, stack_of, stamp
+from tests.findings import (
+    HEART,
+    LUNG,
+    NODULE,
+    block,
+    findings,
+    lesion,
+    many_structures,
+    parsed,
+    sct,
+    stack_of,
+    stamp,
+    structure,
+    voxels_of,
+)
 
 SHAPE = (5, 24, 30)
 BOTH = frozenset({"SEG", "LABELMAP"})
 SERIES = ct_series(np.zeros(SHAPE))
 
 
-def label(value, name, group=""):
-    return replace(LUNG, value=value, name=name, colour_rgb=(value % 251, 2 * value % 251, 7), group=group)
-
-
 def many(count, series=SERIES):
-    """Findings of so many structures, each of some voxels, on a map that is nowhere regular."""
-    stack = stack_of(series)
-    mask = np.random.default_rng(count).integers(0, count + 1, SHAPE).astype(np.uint8 if count < 256 else np.uint16)
-    mask[0] = 0
-    labels = tuple(label(value, f"rib_{value}" if value % 2 else f"muscle {value}")
-                   for value in range(1, count + 1))
-    return replace(
-        findings(stack, np.zeros(SHAPE, np.uint8)), organs=tuple(organ(one, mask) for one in labels),
-        segmentation=Segmentation(mask_zyx=mask, stack=stack, labels=labels)), mask
+    found = many_structures(count, series, SHAPE)
+    return found, found.segmentation.mask_zyx
 
 
 def made(found, series=SERIES, wanted=BOTH):
     return encode_segs([found], {found.stack.series_uid: series}, stamp(), wanted)
-
-
-def drawn(one, found):
-    """The segment number of each voxel, as highdicom's reader gives it, in the order of the stack."""
-    seg = hd.seg.segread(BytesIO(one.payload))
-    planes = found.stack.planes
-    options = {"assert_missing_frames_are_empty": True, "combine_segments": True}
-    if len({plane.instance.sop_instance_uid for plane in planes}) == 1:
-        frames = [plane.frame for plane in planes]
-        return seg.get_pixels_by_source_frame(planes[0].instance.sop_instance_uid, frames, **options)
-    return seg.get_pixels_by_source_instance([plane.instance.sop_instance_uid for plane in planes], **options)
 
 
 @pytest.mark.parametrize("count", [1, 5, 104, 300])
@@ -63,29 +53,28 @@ def test_a_label_map_holds_every_voxel_in_run_lengths(count):
     assert result.file_meta.TransferSyntaxUID == RLELossless
     assert result.BitsAllocated == (8 if count < 256 else 16)
     assert result.NumberOfFrames == 4, "the empty slice has no frame"
-    np.testing.assert_array_equal(drawn(one, found), mask)
+    np.testing.assert_array_equal(voxels_of(one, found.stack), mask)
 
 
 def test_the_frames_of_an_enhanced_image_are_met_in_their_own_order():
     series = [enhanced_ct(np.zeros(SHAPE), order=[3, 1, 0, 2, 4])]
     found, mask = many(30, series)
     for one in made(found, series, frozenset({"LABELMAP"})):
-        np.testing.assert_array_equal(drawn(one, found), mask)
+        np.testing.assert_array_equal(voxels_of(one, found.stack), mask)
 
 
-def test_every_value_has_its_segment_and_its_colour_the_background_too():
+def test_every_value_has_its_segment_and_its_colour_the_background_too_which_stands_last():
     found, _ = many(4)
     result = parsed(made(found, wanted=frozenset({"LABELMAP"}))[0])
-    assert [item.SegmentNumber for item in result.SegmentSequence] == [0, 1, 2, 3, 4]
-    assert result.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeValue == "125040"
+    assert [item.SegmentNumber for item in result.SegmentSequence] == [1, 2, 3, 4, 0]
+    assert result.SegmentSequence[-1].SegmentedPropertyTypeCodeSequence[0].CodeValue == "125040"
     assert result.PixelPaddingValue == 0
-    assert result.PhotometricInterpretation == "PALETTE COLOR"
-    tables = [np.frombuffer(result[f"{colour}PaletteColorLookupTableData"].value, np.uint8)
-              for colour in ("Red", "Green", "Blue")]
-    assert [tuple(map(int, one)) for one in np.stack(tables, axis=1)[1:5]] == [
-        one.colour_rgb for one in found.segmentation.labels]
-    assert all(len(table) % 2 == 0 for table in tables)
-    assert not any("RecommendedDisplayCIELabValue" in item for item in result.SegmentSequence)
+    assert result.PhotometricInterpretation == "MONOCHROME2"
+    colours = [hd.color.CIELabColor.from_dicom_value(item.RecommendedDisplayCIELabValue)
+               for item in result.SegmentSequence]
+    for colour, wanted in zip(colours, [*(one.colour_rgb for one in found.segmentation.labels), (0, 0, 0)],
+                              strict=True):
+        np.testing.assert_allclose(colour.to_rgb(), wanted, atol=1)
 
 
 def test_labels_that_share_voxels_make_no_label_map():
@@ -112,19 +101,19 @@ def test_up_to_twenty_segments_share_one_object_and_more_are_cut_by_group():
         assert sorted(numbers) == list(range(1, len(numbers) + 1))
         assert len(numbers) <= 20
         lookup = np.array([0, *(numbers[n] for n in sorted(numbers))])
-        together += lookup[drawn(one, found)].astype(np.uint16)
+        together += lookup[voxels_of(one, found.stack)].astype(np.uint16)
     np.testing.assert_array_equal(together, mask)
 
 
 def test_the_group_of_the_model_file_counts_before_what_names_say():
-    labels = [label(value, "muscle", group="left" if value % 2 else "") for value in range(1, 31)]
+    labels = [structure(value, "muscle", group="left" if value % 2 else "") for value in range(1, 31)]
     parts = parts_of([Segment(number=n, label=one) for n, one in enumerate(labels, start=1)])
     assert {part.name: len(part.segments) for part in parts} == {"left": 15, "muscles": 15}
 
 
 def test_lesions_are_a_group_and_names_without_a_word_that_is_known_another():
     spots = [Segment(number=n, label=NODULE, lesion=lesion(block(SHAPE, slice(1, 2)), n)) for n in range(1, 5)]
-    others = [Segment(number=n, label=replace(label(n, "x"), type=sct("1", "thing"))) for n in range(5, 27)]
+    others = [Segment(number=n, label=replace(structure(n, "x"), type=sct("1", "thing"))) for n in range(5, 27)]
     assert [(part.name, len(part.segments)) for part in parts_of([*spots, *others])] == [
         ("lesions", 4), ("others 1 of 2", 11), ("others 2 of 2", 11)]
 
