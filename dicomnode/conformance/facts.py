@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -70,7 +71,9 @@ def facts(config: NodeConfig, models: Mapping[str, ModelFile]) -> Facts:
     """Read a configuration and make its objects; about two seconds."""
     audiences = audiences_of(config)
     outputs = outputs_of(models)
-    both = [examples(variant, audiences, outputs, language=config.worker.language) for variant in VARIANTS]
+    rejecting = any(peer.rejection_notes for peer in config.peers.values())
+    both = [examples(variant, audiences, outputs, language=config.worker.language, rejecting=rejecting)
+            for variant in VARIANTS]
     made: dict[tuple[str, str, str], Made] = {}
     for first, second in zip(*both, strict=True):
         others = {(one.kind, _family(one)): one for one in reversed(second.objects)}
@@ -102,4 +105,4 @@ def name_of(uid: str) -> str:
 
 def _family(one: EncodedObject) -> str:
     """Return the group without what it names of one model."""
-    return one.group.partition(":")[0].partition("/")[0]
+    return re.split("[:/|]", one.group, maxsplit=1)[0]

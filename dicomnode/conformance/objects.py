@@ -15,6 +15,7 @@ from dicomnode.conformance.content import content_table
 from dicomnode.conformance.document import Cell, Section, Table
 from dicomnode.conformance.facts import Facts, Made, name_of
 from dicomnode.conformance.origins import Attribute, attributes
+from dicomnode.conformance.sample import REJECTED
 from dicomnode.read.normalise import SINGLE, WANTED, normalise
 
 COLUMNS: Final = ("Attribute", "Tag", "VR", "Origin", "Value")
@@ -55,7 +56,8 @@ def made_table(facts: Facts) -> Table:
     """Return each object with its SOP Class, the case in which it is made, and who gets it."""
     rows: list[tuple[Cell, ...]] = []
     for made in facts.made:
-        peers = tuple(peer.name for peer in facts.receiving if made.kind in facts.kinds_of(peer.name))
+        peers = tuple(peer.name for peer in facts.receiving
+                      if (peer.rejection_notes if made.case == REJECTED else made.kind in facts.kinds_of(peer.name)))
         rows.append((made.kind, name_of(made.sop_class_uid), made.sop_class_uid,
                      name_of(made.first[0].transfer_syntax_uid), made.case, peers))
     return Table(title=MADE, rows=tuple(rows), columns=(

@@ -18,17 +18,19 @@ from numpy.typing import NDArray
 from pydicom import Dataset, FileMetaDataset, dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
-from dicomnode.domain.dicom import COMPREHENSIVE_3D_SR_STORAGE, Code
+from dicomnode.domain.dicom import COMPREHENSIVE_3D_SR_STORAGE, Code, InstanceRef
 from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed, Provenance
 from dicomnode.domain.model import InputRole, Label, ModelFile, Outputs
 from dicomnode.encode.series import Stamp
 from dicomnode.infer.measure import model_findings
 from dicomnode.infer.output import RawOutput
 from dicomnode.read.series import LoadedSeries, load
-from dicomnode.run.analyse import Identity, notice
+from dicomnode.run.analyse import Identity, notice, take_back
 from dicomnode.run.encoding import Material, encode_all
 
-FOUND, NOTHING_FOUND, NOT_ANALYSED = "findings", "nothing found", "not analysed"
+FOUND, NOTHING_FOUND, NOT_ANALYSED = "findings", "nothing found", "a reason not to be analysed"
+REJECTED: Final = "results that a later analysis supersedes"
+PEER: Final = "peer"
 VARIANTS: Final = (0, 1)
 PREDECESSORS: Final = ((), (f"{COMPREHENSIVE_3D_SR_STORAGE}:2.25.4711",))
 """The second study had results before: its images came late."""
@@ -76,8 +78,8 @@ class Example:
     identity: Identity
 
 
-def examples(variant: int, audiences: tuple[tuple[str, ...], ...], outputs: Outputs, *, language: str
-             ) -> tuple[Example, ...]:
+def examples(variant: int, audiences: tuple[tuple[str, ...], ...], outputs: Outputs, *, language: str,
+             rejecting: bool) -> tuple[Example, ...]:
     """Return the results of one of the two studies: with findings, with none, and not analysed.
 
     Parameters
@@ -86,6 +88,8 @@ def examples(variant: int, audiences: tuple[tuple[str, ...], ...], outputs: Outp
         The kinds of objects that each peer gets; of ``TAKES``.
     outputs:
         What the model files ask for besides.
+    rejecting:
+        Whether a peer is told which results a later analysis supersedes.
     """
     model = replace(a_model(variant), outputs=outputs)
     identity = Identity(node_id=uuid.UUID(int=0xA0 + variant), job_key=f"example {variant}", language=language,
@@ -98,10 +102,15 @@ def examples(variant: int, audiences: tuple[tuple[str, ...], ...], outputs: Outp
                              text=("gap of 7.0 mm after slice 12", "tilt of 9.0 degrees")[variant])
         told = notice(reason, paths[:1], identity, clock=lambda: at)
         headers = tuple(dcmread(path, stop_before_pixels=True) for path in paths)
-    cases = [(case, encode_all(_material(loaded, model, identity, at, audiences, found=case == FOUND)))
-             for case in (FOUND, NOTHING_FOUND)]
+        cases = {case: encode_all(_material(loaded, model, identity, at, audiences, found=case == FOUND))
+                 for case in (FOUND, NOTHING_FOUND)}
+        cases[NOT_ANALYSED] = told
+        if rejecting:
+            sent = [InstanceRef(sop_class_uid=one.sop_class_uid, sop_instance_uid=one.sop_instance_uid)
+                    for one in cases[FOUND]]
+            cases[REJECTED] = tuple(take_back({PEER: sent}, paths[:1], identity, clock=lambda: at).values())
     return tuple(Example(case=case, objects=objects, headers=headers, model=model, identity=identity)
-                 for case, objects in (*cases, (NOT_ANALYSED, told)))
+                 for case, objects in cases.items())
 
 
 def a_model(variant: int) -> ModelFile:
