@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 
 import numpy as np
+from highdicom.seg import segread
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
@@ -118,6 +120,33 @@ def findings(stack: SliceStack, mask_zyx: NDArray[np.uint8], *, lesions: Sequenc
         "looked_for": tuple(label for label in labels if label.lesion),
         **changes}
     return ModelFindings(provenance=model or provenance(), stack=stack, **own)
+
+
+def structure(value: int, name: str, group: str = "") -> Label:
+    return replace(LUNG, value=value, name=name, colour_rgb=(value % 251, 2 * value % 251, 7), group=group)
+
+
+def many_structures(count: int, series: Sequence[Dataset], shape_zyx: tuple[int, int, int]) -> ModelFindings:
+    """Return findings of so many structures, ribs and muscles, on a map that is nowhere regular; slice 0 is empty."""
+    stack = stack_of(series)
+    kind = np.uint8 if count < 256 else np.uint16
+    mask = np.random.default_rng(count).integers(0, count + 1, shape_zyx).astype(kind)
+    mask[0] = 0
+    labels = tuple(structure(value, f"rib_{value}" if value % 2 else f"muscle {value}")
+                   for value in range(1, count + 1))
+    return replace(findings(stack, np.zeros(shape_zyx, np.uint8)), organs=tuple(organ(one, mask) for one in labels),
+                   segmentation=Segmentation(mask_zyx=mask, stack=stack, labels=labels))
+
+
+def voxels_of(seg: EncodedObject | bytes, stack: SliceStack) -> NDArray[np.generic]:
+    """Return the segment number of each voxel of a SEG, as highdicom's reader gives it, in the order of the stack."""
+    read = segread(BytesIO(seg if isinstance(seg, bytes) else seg.payload))
+    instances = [plane.instance.sop_instance_uid for plane in stack.planes]
+    if len(set(instances)) == 1 and len(instances) > 1:
+        return read.get_pixels_by_source_frame(
+            instances[0], [plane.frame for plane in stack.planes], assert_missing_frames_are_empty=True,
+            combine_segments=True)
+    return read.get_pixels_by_source_instance(instances, assert_missing_frames_are_empty=True, combine_segments=True)
 
 
 def block(shape_zyx: tuple[int, int, int], *corners: slice) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import highdicom as hd
 import numpy as np
 import pytest
 from pydicom.uid import RLELossless
