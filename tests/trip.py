@@ -40,7 +40,7 @@ class Trip:
         found: dict[str, list[Path]] = {}
         for series in self.series(uid):
             modality = series["MainDicomTags"]["Modality"]
-            for instance in series["Instances"] if modality in {"SEG", "SR"} else ():
+            for instance in series["Instances"] if modality in {"SEG", "SR", "KO"} else ():
                 path = self.orthanc.download(instance, self.folder / f"{name}_{instance}.dcm")
                 found.setdefault(modality, []).append(path)
         return found

@@ -31,6 +31,7 @@ def class_group(findings: ModelFindings, one: Classification, stamp: Stamp) -> s
     """
     name = findings.provenance.model_name
     present = one.presence is Presence.PRESENT
+    site = findings.finding_site
     evaluation = sr.QualitativeEvaluation(concept(PRESENCE), said(CODES[one.presence], stamp.language))
     if not present:
         evaluation[0].ContentSequence = sr.ContentSequence(
@@ -40,6 +41,7 @@ def class_group(findings: ModelFindings, one: Classification, stamp: Stamp) -> s
             uid=stamp.derive(f"class|{name}|{one.of.value}"), identifier=f"{one.of.name}: {one.presence.value}"),
         finding_type=said(one.of.code, stamp.language) if present else None,
         algorithm_id=algorithm(findings.provenance), qualitative_evaluations=[evaluation],
+        finding_sites=[sr.FindingSite(said(site, stamp.language))] if site else None,
         measurements=[number(PROBABILITY, one.probability, UNITY, stamp.language)])
     comment(group[0], findings)
     return group

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dicomnode.domain.findings import EncodedObject
 from dicomnode.domain.job import NewDelivery
@@ -47,6 +47,17 @@ def with_notes(deliveries: Sequence[NewDelivery], notes: Mapping[str, EncodedObj
     for peer, note in notes.items():
         items.setdefault(peer, []).append((note.sop_instance_uid,))
     return [NewDelivery(peer=peer, items=those) for peer, those in items.items()]
+
+
+def remarks(
+    to: Sequence[str], deliveries: Sequence[NewDelivery], objects: Sequence[EncodedObject], notes: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """Say what a peer does not get, and what it is told to reject: the kind of event and its text."""
+    for peer in sorted(set(to) - {one.peer for one in deliveries}):
+        yield "nothing_for_peer", (
+            f"{peer} takes none of the {len(objects)} objects: nothing is sent; see takes in [peers.{peer}]")
+    for peer in notes:
+        yield "earlier_rejected", f"{peer} is told by a rejection note which earlier results these supersede"
 
 
 def items_for(objects: Sequence[EncodedObject], kinds: Sequence[str]) -> list[tuple[str, ...]]:

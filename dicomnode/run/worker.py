@@ -26,7 +26,7 @@ from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run as loop
 from dicomnode.run.loop import typed, utc_now
 from dicomnode.run.matching import notice_after_failure
-from dicomnode.run.outbox import audiences, deliveries_for, with_notes
+from dicomnode.run.outbox import audiences, deliveries_for, remarks, with_notes
 from dicomnode.run.prefetch import ReadAhead
 from dicomnode.run.presence import Presence
 from dicomnode.run.ready import ReadyModels
@@ -115,11 +115,8 @@ class Worker:
         to_send = with_notes(deliveries, notes)
         with self._ledger.write() as connection:
             jobs.complete(connection, job, results=stored, now=now, data=data, deliveries=to_send)
-            for peer in set(job.snapshot.to) - {one.peer for one in deliveries}:
-                text = f"{peer} takes none of the {len(objects)} objects: nothing is sent; see takes in [peers.{peer}]"
-                events.record(
-                    connection, at=now, kind="nothing_for_peer", study_uid=job.study_uid, job_id=job.job_id, text=text
-                )
+            for kind, text in remarks(job.snapshot.to, deliveries, objects, notes):
+                events.record(connection, at=now, kind=kind, study_uid=job.study_uid, job_id=job.job_id, text=text)
         ring(self._config.node.data_dir / "run", "sender")
         log.info("job_completed", job=job.job_id, study_uid=job.study_uid, objects=len(objects), **data)
 

@@ -38,7 +38,8 @@ to = ["pacs"]
 when = { Modality = "CT", BodyPartExamined = "CHEST" }
 """
 SEG, SR3D = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34"
-RECEIVE = f'sop_classes = ["CTImageStorage", "MRImageStorage", "{SEG}", "{SR3D}"]'
+KOS = "1.2.840.10008.5.1.4.1.1.88.59"
+RECEIVE = f'sop_classes = ["CTImageStorage", "MRImageStorage", "{SEG}", "{SR3D}", "{KOS}"]'
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,20 @@ def test_results_come_back_into_the_study_that_orthanc_sent(trip: Trip, name: st
         assert (result.StudyInstanceUID, result.PatientID) == (source.StudyInstanceUID, source.PatientID)
         assert result.Manufacturer == "dicomnode"
     assert [row["state"] for row in trip.node.rows("deliveries")].count("failed") == 0
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_the_manifest_leads_to_every_object_of_the_analysis_that_orthanc_has(trip: Trip, name: str) -> None:
+    results = trip.results(name)
+    (path,) = results["KO"]
+    manifest = hd.ko.KeyObjectSelectionDocument.from_dataset(dcmread(path))
+    others = [dcmread(path, stop_before_pixels=True) for path in (*results["SEG"], *results["SR"])]
+    for one in others:
+        place = (str(one.StudyInstanceUID), str(one.SeriesInstanceUID), str(one.SOPInstanceUID))
+        assert manifest.resolve_reference(one.SOPInstanceUID) == place
+    (evidence,) = manifest.CurrentRequestedProcedureEvidenceSequence
+    assert sum(len(series.ReferencedSOPSequence) for series in evidence.ReferencedSeriesSequence) == len(others)
+    assert manifest.SeriesNumber > max(one.SeriesNumber for one in others)
 
 
 @pytest.mark.parametrize("name", ARCHIVES)

@@ -162,6 +162,22 @@ def test_evidence_holds_every_instance_that_the_content_refers_to():
         assert evidence <= {image.SOPInstanceUID for image in series} | {segs["demo_chest"].sop_instance_uid}
 
 
+def test_the_model_files_procedure_and_site_stand_where_nothing_nearer_is_known():
+    series = ct_series(np.zeros(SHAPE))
+    procedure = Code(value="44136-0", scheme="LN", meaning="PET unspecified body region")
+    chest = Code(value="51185008", scheme="SCT", meaning="Chest")
+    found = findings(stack_of(series), a_mask(), lesions=[ONE, TWO], procedure=procedure, finding_site=chest)
+    nowhere = replace(NODULE, region=None)
+    found = replace(found, detections=(replace(found.detections[0], label=nowhere), found.detections[1]))
+    (report, *_), _ = reports_of(series, found)
+    pairs = codes(parsed(report))
+    assert ("Procedure reported", "PET unspecified body region") in pairs
+    assert [value for name, value in pairs if name == "Finding Site"] == ["Chest", "Lung"]
+    other = replace(found, provenance=provenance("other"), procedure=None)
+    (report, *_), _ = reports_of(series, found, other)
+    assert ("Procedure reported", "CT unspecified body region") in codes(parsed(report)), "the models disagree"
+
+
 def test_two_models_share_one_findings_report():
     series = ct_series(np.zeros(SHAPE))
     found = [findings(stack_of(series), a_mask(), lesions=[one], model=provenance(name),
