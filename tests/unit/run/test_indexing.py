@@ -13,9 +13,11 @@ from pydicom import Dataset, dcmread
 from dicomnode.config import load
 from dicomnode.domain.job import Snapshot, StoredResult
 from dicomnode.domain.node import NodeConfig
+from dicomnode.errors import MissingInput
 from dicomnode.ledger import census, jobs, studies
 from dicomnode.read import header
 from dicomnode.run.indexing import Indexer
+from dicomnode.run.inputs import Inputs
 from dicomnode.spool import Spool
 from tests.builders import ct_series, write_file
 
@@ -206,3 +208,14 @@ def test_an_image_with_the_uid_of_a_stored_result_is_our_own_whatever_its_maker_
     indexer.step(NOW)
     assert instances(sqlite_ledger, study.study_uid) == 4
     assert "own_output_returned" in kinds(sqlite_ledger, study.study_uid)
+
+
+def test_images_that_left_the_store_before_their_job_ran_are_refused_by_number(indexer, spool, sqlite_ledger):
+    images = slices()
+    arrive(spool, images)
+    indexer.step(NOW)
+    inputs = Inputs(sqlite_ledger, spool, {})
+    study, uids = images[0].StudyInstanceUID, [image.SOPInstanceUID for image in images]
+    assert all(path.is_file() for path in inputs.paths(study, uids))
+    with pytest.raises(MissingInput, match="2 of 6 images are no longer in the store"):
+        inputs.paths(study, [*uids, "2.25.1", "2.25.2"])
