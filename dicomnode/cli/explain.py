@@ -35,8 +35,12 @@ def explain(context: Context, *, what: str, names: tuple[str, ...], json_wanted:
     One row for each route says whether it takes the study, and why; the rows below it say how each series fared
     against each role of its models: its score with the parts it is made of, or each reason against it.
     """
+    import sys
+
+    from dicomnode import logs
     from dicomnode.route.match import match
 
+    logs.configure(level="WARNING", human=True, stream=sys.stderr)
     routes, models = _rules(context, names)
     rows: list[dict[str, object]] = []
     for outcome in match(_study(context, what), routes, models, context.config.peers):

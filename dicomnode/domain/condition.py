@@ -51,7 +51,7 @@ class Condition:
             return "absent"
         asked = [" or ".join(self.any_of), self._bounds(), *(["present"] if self.present else [])]
         asked += [f"text with {' or '.join(self.contains)}"] if self.contains else []
-        asked += [f"text without {' and without '.join(self.lacks)}"] if self.lacks else []
+        asked += [f"text without {', '.join(self.lacks)}"] if self.lacks else []
         return " and ".join(part for part in asked if part) + (", or absent" if self.or_absent else "")
 
     def _bounds(self) -> str:

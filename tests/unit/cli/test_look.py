@@ -73,7 +73,7 @@ def ledger(folder: Path):
 def said(folder: Path, *words: str) -> str:
     result = CliRunner().invoke(cli, ["--config", str(folder / "node.toml"), *words], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def line(text: str, begins: str) -> str:
@@ -166,6 +166,7 @@ def test_explain_prints_the_parts_of_a_score_and_each_reason_for_a_model_that_no
             ConvolutionKernel=kernel, SliceThickness=millimetres, PatientAge="055Y"))
     write_series(tmp_path / "ct" / "few", ct_series(
         np.zeros((3, 8, 8), np.int16), seed="few", StudyInstanceUID=uid_of("one study"), BodyPartExamined="KNEE"))
+    (tmp_path / "ct" / "README").write_text("no image")
     rows = json.loads(said(folder, "explain", str(tmp_path / "ct"), "--model", "demo_chest", "--json"))
     assert (rows[0]["route"], rows[0]["says"]) == ("--model", "matches")
     by_series = {row["series"]: row for row in rows[1:]}

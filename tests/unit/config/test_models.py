@@ -38,7 +38,7 @@ def test_the_example_comes_out_as_written():
     assert example.procedure == Code(value="25045-6", scheme="LN", meaning="CT unspecified body region")
     assert example.inputs[0].slices == Range(min=20, max=2000)
     assert example.inputs[0].spacing_mm == SpacingLimits(
-        max_between_slices=5.0, min_between_slices=0.3, max_in_plane=1.5)
+        max_between_slices=5.0, min_between_slices=0.3, max_in_plane=1.5, max_gap=10.0)
     assert example.inputs[0].prefer == {"SliceThickness": "thinnest", "ConvolutionKernel": "soft"}
     assert example.inputs[0].when == {"ImageType": ("ORIGINAL",)}
     assert example.limits.when == {"BodyPartExamined": ("CHEST", "THORAX"), "KVP": Condition(min=80, max=140)}
@@ -54,7 +54,7 @@ def test_the_example_comes_out_as_written():
     ("{ min = 70 }", Condition(min=70), "at least 70"),
     ("{ min = 80, max = 140, or_absent = true }", Condition(min=80, max=140, or_absent=True), "80 to 140, or absent"),
     ('{ any_of = "A", lacks = ["GD", "+C"] }', Condition(any_of=("A",), lacks=("GD", "+C")),
-     "A and text without GD and without +C"),
+     "A and text without GD, +C"),
     ('{ contains = ["T1", "MPR"], present = true }', Condition(contains=("T1", "MPR"), present=True),
      "present and text with T1 or MPR"),
     ("{ present = false }", Condition(present=False), "absent"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dicomnode.config import model_from_text
 from dicomnode.domain.condition import Condition
 from dicomnode.domain.model import InputRole, Limits, ModelFile, SpacingLimits
 from dicomnode.errors import MixedFrameOfReference, NoSuitableSeries, OutsideIntendedUse
@@ -15,6 +18,7 @@ from dicomnode.route.select import select
 from tests.builders import uid_of
 from tests.studies import series
 
+ROOT = Path(__file__).resolve().parents[3]
 FRAME, OTHER = uid_of("frame"), uid_of("other frame")
 T1 = {"EchoTime": "3", "RepetitionTime": "600"}
 T2 = {"EchoTime": "95", "RepetitionTime": "4500"}
@@ -34,7 +38,8 @@ def model(*roles: InputRole, limits: Limits | None = None) -> ModelFile:
                      inputs=roles, labels=(), limits=limits or Limits())
 
 
-def mr(name: str, said: dict[str, str] | None = None, *, frame: str = FRAME, number: str = "1", **more: str):
+def mr(name: str, said: Mapping[str, str | tuple[str, ...]] | None = None, *, frame: str = FRAME, number: str = "1",
+       **more: str):
     return series(name, slices=24, modality="MR", BodyPartExamined="BRAIN", FrameOfReferenceUID=frame,
                   SeriesNumber=number, **(said or {}), **more)
 
@@ -49,6 +54,29 @@ def test_the_four_contrasts_of_a_brain_are_told_by_their_sequence_parameters():
     study = [mr("a", FLAIR), mr("b", T2), mr("c", T1, ContrastBolusAgent="Gadovist"), mr("d", T1),
              mr("e", {"EchoTime": "80", "RepetitionTime": "5000", "DiffusionBValue": "1000"}, number="9")]
     assert chosen(study, *ROLES) == {"t1": uid_of("d"), "t1c": uid_of("c"), "t2": uid_of("b"), "flair": uid_of("a")}
+
+
+def test_the_shipped_brain_model_takes_no_other_sequence_for_one_of_its_own():
+    text = (ROOT / "config" / "models" / "demo_brain.toml").read_text(encoding="utf-8")
+    shipped = model_from_text(text, source="demo_brain")
+    fse, spgr = {"ScanningSequence": "SE"}, {"ScanningSequence": "GR"}
+    study = [
+        mr("t1", {"EchoTime": "2.5", "RepetitionTime": "2300", "InversionTime": "900",
+                  "ScanningSequence": ("GR", "IR")}),
+        mr("t1c", {**T1, **fse}, ContrastBolusAgent="Gadovist"),
+        mr("t2", {**T2, **fse}), mr("flair", {**FLAIR, "ScanningSequence": ("SE", "IR")}),
+        mr("dwi", {"EchoTime": "80", "RepetitionTime": "5000", "ScanningSequence": "EP", "DiffusionBValue": "1000"}),
+        mr("tof", {"EchoTime": "4", "RepetitionTime": "25", "SeriesDescription": "AX 3D TOF", **spgr}),
+        mr("swi", {"EchoTime": "20", "RepetitionTime": "28", "SeriesDescription": "Ax SWI", **spgr}),
+        mr("survey", {**T1, **spgr, "SeriesDescription": "Survey"}),
+        mr("pd", {"EchoTime": "15", "RepetitionTime": "3500", **fse}),
+    ]
+    found = select(study, shipped, route_when={})
+    assert found.binding is not None, found.refusal
+    assert {one.role: one.series_uid for one in found.binding.series} == {
+        name: uid_of(name) for name in ("t1", "t1c", "t2", "flair")}
+    eligible = {(one.role, one.series_uid) for one in found.verdicts if one.score is not None}
+    assert eligible == {(name, uid_of(name)) for name in ("t1", "t1c", "t2", "flair")}
 
 
 def test_a_study_without_the_contrast_series_is_refused_with_every_reason():
