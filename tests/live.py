@@ -200,6 +200,12 @@ class Orthanc:
                 found += about["Instances"]
         return found
 
+    def find(self, query: dict[str, object]) -> list[str]:
+        """Return the identifiers of what ``/tools/find`` finds."""
+        request = urllib.request.Request(f"{self.url}/tools/find", data=json.dumps(query).encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return [str(one) for one in json.load(answer)]
+
     def send(self, resource: str, modality: str) -> str:
         """Order that a study or series is sent to a modality; return the order's identifier."""
         order = json.dumps({"Resources": [resource], "Synchronous": False}).encode()
