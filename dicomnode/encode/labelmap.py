@@ -10,13 +10,17 @@ from typing import Final
 from pydicom import Dataset
 from pydicom.uid import RLELossless
 
+from dicomnode.domain.dicom import Code
 from dicomnode.domain.findings import EncodedObject, Mask
+from dicomnode.encode.codes import concept
 from dicomnode.encode.drawing import Drawing
 from dicomnode.encode.frames import encapsulated, per_frame_groups, planes_of, run_lengths
 from dicomnode.encode.segments import numbers_of
 from dicomnode.encode.series import Role, Stamp, finish
 from dicomnode.encode.template import places, template
 
+SPATIAL_CONCEPT: Final = Code(value="309825002", scheme="SCT", meaning="Spatial and Relational Concept")
+"""Category of the background: of CID 7150, as highdicom's (125040, DCM) is not; that is its type (CID 7151)."""
 BACKGROUND_CIELAB: Final = (0, 32896, 32896)
 """Black (PS3.3 C.10.7.1.1)."""
 
@@ -58,5 +62,6 @@ def encode_labelmap(drawing: Drawing, numbers_zyx: Mask, sources: Sequence[Datas
 
 def _put_background_last(made: Dataset) -> None:
     background, *structures = made.SegmentSequence
+    background.SegmentedPropertyCategoryCodeSequence = [concept(SPATIAL_CONCEPT)]
     background.RecommendedDisplayCIELabValue = list(BACKGROUND_CIELAB)
     made.SegmentSequence = [*structures, background]

@@ -68,7 +68,9 @@ def test_every_value_has_its_segment_and_its_colour_the_background_too_which_sta
     found, _ = many(4)
     result = parsed(made(found, wanted=frozenset({"LABELMAP"}))[0])
     assert [item.SegmentNumber for item in result.SegmentSequence] == [1, 2, 3, 4, 0]
-    assert result.SegmentSequence[-1].SegmentedPropertyTypeCodeSequence[0].CodeValue == "125040"
+    background = result.SegmentSequence[-1]
+    assert background.SegmentedPropertyTypeCodeSequence[0].CodeValue == "125040"
+    assert background.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "309825002", "of CID 7150"
     assert result.PixelPaddingValue == 0
     assert result.PhotometricInterpretation == "MONOCHROME2"
     colours = [hd.color.CIELabColor.from_dicom_value(item.RecommendedDisplayCIELabValue)
