@@ -7,10 +7,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from dicomnode.config.problems import shown
 from dicomnode.domain.model import MOST_OVERLAPPING, UNCONFIRMED_SCHEME
+
+PROCEDURES: Final = frozenset({
+    ("LN", "25045-6"),  # CT unspecified body region
+    ("LN", "39142-5"),  # CT perfusion head with contrast IV
+    ("LN", "25056-3"),  # MRI unspecified body region
+    ("DCM", "126020"),  # Multiparametric MRI
+    ("SCT", "719178004"),  # Multiparametric MRI of prostate
+    ("DCM", "126022"),  # Multiparametric MRI of whole body
+    ("SCT", "433139009"),  # Dynamic magnetic resonance imaging of knee
+    ("SCT", "446315002"),  # Dynamic magnetic resonance imaging of pelvis
+    ("SCT", "258177008"),  # Magnetic resonance imaging guidance
+    ("LN", "44136-0"),  # PET unspecified body region
+    ("LN", "44139-4"),  # PET whole body
+    ("SCT", "443271005"),  # PET/CT FDG imaging of whole body
+    ("SCT", "764704008"),  # PET/CT MET imaging of whole body
+    ("RADLEX", "RPID5427"),  # NM head perfusion brain PET-CT AV-45
+    ("LN", "49118-3"),  # NM unspecified body region
+    ("LN", "39632-5"),  # SPECT brain
+    ("LN", "43468-8"),  # XR unspecified body region
+    ("SCT", "77343006"),  # Angiography
+    ("SCT", "363679005"),  # Imaging procedure
+})
+"""What Procedure Reported of a measurement report may be (PS3.16 TID 1500, CID 100): the reports' validators insist."""
 
 
 def broken_rules(raw: Mapping[str, Any]) -> Iterator[str]:
@@ -35,6 +58,14 @@ def broken_rules(raw: Mapping[str, Any]) -> Iterator[str]:
     if raw.get("confirmed") is not False:
         yield from _codes_to_confirm(raw)
     yield from _self_test_names_labels(raw)
+    yield from _procedure_of_no_report(raw)
+
+
+def _procedure_of_no_report(raw: Mapping[str, Any]) -> Iterator[str]:
+    code = raw.get("procedure")
+    if isinstance(code, dict) and (code.get("scheme"), code.get("value")) not in PROCEDURES:
+        allowed = ", ".join(f"{value} ({scheme})" for scheme, value in sorted(PROCEDURES))
+        yield f"procedure = {shown(code.get('value'))}: allowed are the codes of CID 100: {allowed}"
 
 
 def _fast_paths_that_do_not_fit(raw: Mapping[str, Any]) -> Iterator[str]:

@@ -38,8 +38,8 @@ IMAGES: Final = frozenset({
     "1.2.840.10008.5.1.4.1.1.30",  # Parametric Map
 })
 """Results that a selection names as IMAGE; all others are COMPOSITE (PS3.3 C.18.3, C.18.4)."""
-MANIFEST_SLOT: Final = 30
-REJECTION_SLOT: Final = 31
+MANIFEST_SLOT: Final = 38
+REJECTION_SLOT: Final = 39
 DIGEST_CHARS: Final = 16
 
 

@@ -33,10 +33,21 @@ MEANINGS_ZH: Final[Mapping[tuple[str, str], str]] = MappingProxyType({
     ("LN", "25045-6"): "CT 检查（未指定部位）",  # CT unspecified body region
     ("LN", "25056-3"): "MR 检查（未指定部位）",  # MRI unspecified body region
     ("LN", "44136-0"): "PET 检查（未指定部位）",  # PET unspecified body region
-    ("LN", "24590-2"): "头颅 MR 检查",  # MRI Head
-    ("LN", "24627-2"): "胸部 CT 检查",  # CT Chest
-    ("LN", "41806-1"): "腹部 CT 检查",  # CT Abdomen
-    ("LN", "24725-4"): "头颅 CT 检查",  # CT Head
+    ("LN", "43468-8"): "X 线检查（未指定部位）",  # XR unspecified body region
+    ("LN", "49118-3"): "核医学检查（未指定部位）",  # NM unspecified body region
+    ("LN", "44139-4"): "全身 PET 检查",  # PET whole body
+    ("LN", "39142-5"): "头颅 CT 灌注增强检查",  # CT perfusion head with contrast IV
+    ("LN", "39632-5"): "脑 SPECT 检查",  # SPECT brain
+    ("RADLEX", "RPID5427"): "脑 AV-45 PET-CT 检查",  # NM head perfusion brain PET-CT AV-45
+    ("DCM", "126020"): "多参数 MR 检查",  # Multiparametric MRI
+    ("DCM", "126022"): "全身多参数 MR 检查",  # Multiparametric MRI of whole body
+    ("SCT", "719178004"): "前列腺多参数 MR 检查",  # Multiparametric MRI of prostate
+    ("SCT", "433139009"): "膝关节动态 MR 检查",  # Dynamic magnetic resonance imaging of knee
+    ("SCT", "446315002"): "盆腔动态 MR 检查",  # Dynamic magnetic resonance imaging of pelvis
+    ("SCT", "258177008"): "MR 引导",  # Magnetic resonance imaging guidance
+    ("SCT", "443271005"): "全身 FDG PET/CT 检查",  # PET/CT FDG imaging of whole body
+    ("SCT", "764704008"): "全身 MET PET/CT 检查",  # PET/CT MET imaging of whole body
+    ("SCT", "77343006"): "血管造影",  # Angiography
     ("UCUM", "[hnsf'U]"): "亨氏单位",  # Hounsfield unit
     ("UCUM", "{1}"): "无单位",  # no units
     ("RFC5646", "en-US"): "英语（美国）",

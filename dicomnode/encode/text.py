@@ -34,7 +34,7 @@ from dicomnode.errors import EncodingError
 
 CONTAINS = sr.RelationshipTypeValues.CONTAINS
 MODIFIES = sr.RelationshipTypeValues.HAS_CONCEPT_MOD
-NEGATIVE_SLOT, NOTICE_SLOT, CLASSES_SLOT = 2, 3, 5
+NEGATIVE_SLOT, NOTICE_SLOT, CLASSES_SLOT = 2, 3, 3  # a notice is alone in its set
 
 
 def negative_reports(findings: Sequence[ModelFindings], sources: Mapping[str, Sequence[Dataset]], stamp: Stamp

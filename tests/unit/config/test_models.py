@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from pydicom.sr.codedict import codes
 
 from dicomnode import config
+from dicomnode.config.model_rules import PROCEDURES
 from dicomnode.domain.condition import Condition
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import ModelFile, Range, SpacingLimits
@@ -123,6 +125,18 @@ def test_the_first_input_gives_the_grid_and_cannot_be_absent():
     text = EXAMPLE.replace("# required = true ", "required = false ", 1)
     (found,) = problems(text)
     assert found.startswith("m.toml: [[inputs]] number 1: required = false: allowed is true")
+
+
+def test_a_procedure_that_no_report_may_state_is_refused_with_those_that_it_may():
+    (problem,) = problems(EXAMPLE.replace('"25045-6", scheme = "LN"', '"24590-2", scheme = "LN"', 1))
+    assert 'procedure = "24590-2": allowed are the codes of CID 100: ' in problem
+    assert "25045-6 (LN)" in problem
+
+
+def test_the_procedures_are_those_of_the_standard():
+    group = codes.cid100
+    ours = {(getattr(group, name).scheme_designator, getattr(group, name).value) for name in group.concepts}
+    assert ours == PROCEDURES
 
 
 def test_a_label_value_that_stands_twice_is_refused():
