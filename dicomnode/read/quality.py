@@ -60,10 +60,15 @@ def quality_warnings(loaded: LoadedSeries, settings: QualitySettings) -> tuple[s
     PoorPixels
         If a check that the model file refuses found something; slices count from 1 along the stack.
     """
-    found = [defect for defect in defects(loaded.volume, loaded.sources) if getattr(settings, defect.check) != "ignore"]
+    return judged(loaded.volume, loaded.sources, settings)
+
+
+def judged(volume: Volume, sources: Sequence[Dataset], settings: QualitySettings) -> tuple[str, ...]:
+    """Return the defects that are flagged; raises ``PoorPixels`` as ``quality_warnings``."""
+    found = [defect for defect in defects(volume, sources) if getattr(settings, defect.check) != "ignore"]
     refused = [defect.says for defect in found if getattr(settings, defect.check) == "refuse"]
     if refused:
-        name = loaded.volume.stack.series_uid
+        name = volume.stack.series_uid
         raise PoorPixels(f"series …{name[-8:]}: {'; '.join(refused)}; look at the images, and send them again or anew")
     return tuple(f"image quality: {defect.says}" for defect in found)
 

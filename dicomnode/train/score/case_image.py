@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from dicomnode.domain.dicom import InstanceRef
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.volume import SlicePlane, SliceStack, Volume
-from dicomnode.errors import UnusableDataset, UnusableInput
-from dicomnode.read.preflight import preflight
+from dicomnode.errors import UnusableDataset
 from dicomnode.train.dataset.cases import Case, Dataset
 
 RAS_TO_LPS: Final = np.diag((-1.0, -1.0, 1.0, 1.0))
@@ -68,20 +67,6 @@ def read_case(case: Case, dataset: Dataset, model: ModelFile) -> CaseImage:
         truth, _ = _read(case.label)
         truth = truth[::-1] if flipped else truth
     return CaseImage(case=case, volumes=volumes, truth_zyx=truth)
-
-
-def refusals(image: CaseImage, model: ModelFile) -> tuple[str, ...]:
-    """Return why the node would not analyse these images; they are scored all the same."""
-    found = []
-    for role in model.inputs:
-        stack = image.volumes[role.role].stack
-        if not role.slices.holds(len(stack.planes)):
-            found.append(f"the node would refuse it: {len(stack.planes)} slices; the model takes {role.slices}")
-        try:
-            preflight(stack, role.spacing_mm)
-        except UnusableInput as error:
-            found.append(f"the node would refuse it: {error.reason}")
-    return tuple(dict.fromkeys(found))
 
 
 def channel_problems(dataset: Dataset, model: ModelFile) -> list[str]:

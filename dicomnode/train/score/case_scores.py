@@ -14,8 +14,9 @@ from dicomnode.domain.model import ModelFile
 from dicomnode.domain.volume import SliceStack
 from dicomnode.infer.output import RawOutput
 from dicomnode.train.dataset.cases import Case, Dataset
-from dicomnode.train.score.case_image import CaseImage, refusals
+from dicomnode.train.score.case_image import CaseImage
 from dicomnode.train.score.froc import ScanHits, scan_hits
+from dicomnode.train.score.intended import refusals
 from dicomnode.train.score.label_match import Pair
 from dicomnode.train.score.lesions import (
     SURE,
@@ -109,7 +110,7 @@ def score_case(image: CaseImage, dataset: Dataset, model: ModelFile, pairs: Sequ
         truth=names.get(image.case.klass, "") if image.case.klass is not None else "",
         given=_reported_class(findings, pairs),
         seconds=sum(output.seconds.values()) - output.seconds.get("load", 0.0), peak_mb=output.peak_mb,
-        notes=(*refusals(image, model), *output.notes, *findings.warnings))
+        notes=(*refusals(image, dataset, model), *output.notes, *findings.warnings))
 
 
 def _reported_class(findings: ModelFindings, pairs: Sequence[Pair]) -> str:

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from dicomnode.domain.condition import Condition
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.findings import Provenance
-from dicomnode.domain.model import ClassLabel, InputRole, Label, ModelFile, Range, SpacingLimits
+from dicomnode.domain.model import ClassLabel, InputRole, Label, Limits, ModelFile, Range, SpacingLimits
+from dicomnode.domain.settings import QualitySettings
 from dicomnode.errors import UnusableDataset
 from dicomnode.infer.measure import model_findings
 from dicomnode.infer.output import RawBox, RawOutput
@@ -157,10 +159,23 @@ def test_a_case_that_the_node_would_refuse_says_so_and_is_scored(tmp_path):
     output = _output(labels_zyx=_truth(np.s_[2:5, 2:5, 2:5]))
     _, row = _scored(dataset, strict, output)
     assert row.labels["Lung"].overlap["dice"] == 1.0
-    assert [note.startswith("the node would refuse it: ") for note in row.notes] == [True, True]
-    assert "8 slices; the model takes at least 20" in row.notes[0]
-    assert "OutsideIntendedUse" in row.notes[1]
-    assert _scored(dataset, model, output)[1].notes == ()
+    refused = [note for note in row.notes if note.startswith("the node would refuse it: ")]
+    assert len(refused) == 2
+    assert "8 slices; the model takes at least 20" in refused[0]
+    assert "OutsideIntendedUse" in refused[1]
+    careless = replace(model, quality=QualitySettings(hounsfield="ignore"))
+    assert _scored(dataset, careless, output)[1].notes == ()
+
+
+def test_a_case_outside_the_limits_or_with_poor_pixels_says_so_and_is_scored(tmp_path):
+    dataset = _dataset(tmp_path, labels=[DatasetLabel(value=1, name="Lung")], label_zyx=_truth(np.s_[2:5, 2:5, 2:5]),
+                       group={"body_part": "KNEE", "maker": "ACME"})
+    limits = Limits(when={"BodyPartExamined": ("CHEST",), "Manufacturer": ("ACME",), "KVP": Condition(max=140)})
+    model = replace(_model(_label(1, "Lung", LUNG)), limits=limits, quality=QualitySettings(hounsfield="refuse"))
+    _, row = _scored(dataset, model, _output(labels_zyx=_truth(np.s_[2:5, 2:5, 2:5])))
+    assert row.labels["Lung"].overlap["dice"] == 1.0
+    assert row.notes[0] == "the node would refuse it: OutsideIntendedUse: BodyPartExamined is KNEE, wanted CHEST"
+    assert row.notes[1].startswith("the node would refuse it: PoorPixels: series …2.25.3: values of 0 to ")
 
 
 def test_components_are_seen_where_a_voxel_is_found_and_false_where_none_is_true():
