@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Final
 
 from pydicom.uid import UID
 
 from dicomnode.conformance.sample import VARIANTS, Example, examples
+from dicomnode.domain.dicom import LABEL_MAP_SEGMENTATION_STORAGE
 from dicomnode.domain.findings import EncodedObject
 from dicomnode.domain.model import ModelFile, Outputs
 from dicomnode.domain.node import DEFAULT_TAKES, NodeConfig, Peer
 from dicomnode.run.outbox import kinds_for
+
+NEW_NAMES: Final = {LABEL_MAP_SEGMENTATION_STORAGE: "Label Map Segmentation Storage"}
+"""Of 2024, which pydicom's dictionary does not have yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +97,9 @@ def audiences_of(config: NodeConfig) -> tuple[tuple[str, ...], ...]:
 
 
 def outputs_of(models: Mapping[str, ModelFile]) -> Outputs:
-    """Return what any of the model files asks for."""
+    """Return what any of the model files asks for; without a model, what one asks for that says nothing."""
+    if not models:
+        return Outputs()
     switches = [field.name for field in fields(Outputs) if isinstance(field.default, bool)]
     asked = {name: any(getattr(model.outputs, name) for model in models.values()) for name in switches}
     return replace(Outputs(), **asked)  # type: ignore[arg-type]  # each of these fields is a switch
@@ -100,7 +107,7 @@ def outputs_of(models: Mapping[str, ModelFile]) -> Outputs:
 
 def name_of(uid: str) -> str:
     """Return the name of a UID of the standard, and the UID itself where it has none."""
-    return str(UID(uid).name)
+    return NEW_NAMES.get(uid) or str(UID(uid).name)
 
 
 def _family(one: EncodedObject) -> str:

@@ -57,11 +57,12 @@ HEADER: Final[dict[str, tuple[object, object]]] = {
     "ContentDate": ("20260107", "20260208"), "ContentTime": ("081600", "091600"), "SliceThickness": ("2", "3"),
     "PixelSpacing": ([0.75, 0.75], [0.5, 0.5]), "ImageOrientationPatient": ([1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0]),
     "SamplesPerPixel": (1, 1), "PhotometricInterpretation": ("MONOCHROME2",) * 2, "BitsAllocated": (16, 16),
-    "BitsStored": (16, 16), "HighBit": (15, 15), "PixelRepresentation": (1, 1), "RescaleSlope": ("1", "1"),
-    "RescaleIntercept": ("0", "0"), "RescaleType": ("HU", "HU"), "LossyImageCompression": ("00", "00"),
+    "BitsStored": (16, 16), "HighBit": (15, 15), "PixelRepresentation": (1, 1), "RescaleSlope": ("1", "2"),
+    "RescaleIntercept": ("-1000", "-3"), "RescaleType": ("HU", "US"), "LossyImageCompression": ("00", "00"),
     "WindowCenter": ("40", "50"), "WindowWidth": ("400", "350"),
 }
 """Keyword → its value in each of the two studies."""
+QUANTITIES: Final = ("probability", "uncertainty")
 MODALITIES: Final = ("CT", "MR")
 SOP_CLASSES: Final = (CTImageStorage, MRImageStorage)
 SHAPES_ZYX: Final = ((6, 40, 48), (8, 56, 64))
@@ -91,7 +92,7 @@ def examples(variant: int, audiences: tuple[tuple[str, ...], ...], outputs: Outp
     rejecting:
         Whether a peer is told which results a later analysis supersedes.
     """
-    model = replace(a_model(variant), outputs=outputs)
+    model = replace(a_model(variant), outputs=replace(outputs, quantity=QUANTITIES[variant]))
     identity = Identity(node_id=uuid.UUID(int=0xA0 + variant), job_key=f"example {variant}", language=language,
                         predecessors=PREDECESSORS[variant])
     at = datetime(2026, 3, 1, 8, 30, 15, tzinfo=UTC) + timedelta(days=40, minutes=7) * variant
@@ -153,7 +154,8 @@ def _material(loaded: LoadedSeries, model: ModelFile, identity: Identity, at: da
 def _findings(loaded: LoadedSeries, model: ModelFile, labels: NDArray[np.uint8] | None, provenance: Provenance
               ) -> ModelFindings:
     empty = np.zeros(loaded.volume.stack.shape_zyx, np.uint8)
-    output = RawOutput(labels_zyx=empty if labels is None else labels, seconds={}, peak_mb=0.0, device="cpu")
+    output = RawOutput(labels_zyx=empty if labels is None else labels, seconds={}, peak_mb=0.0, device="cpu",
+                       map_zyx=np.full(empty.shape, 0.01 * len(model.labels), np.float32))
     found = model_findings(model, loaded.volume, output, provenance=provenance,
                            tracking_uid=lambda name: _uid(provenance.model_name, name))
     return replace(found, detections=tuple(
@@ -161,11 +163,13 @@ def _findings(loaded: LoadedSeries, model: ModelFile, labels: NDArray[np.uint8] 
 
 
 def _labels(shape_zyx: tuple[int, int, int], lesion: int) -> NDArray[np.uint8]:
-    """Return a label map: organs side by side, each with a lesion that is larger than the one before."""
+    """Return a label map: organs side by side, each of another outline, with a larger lesion than the one before."""
     labels = np.zeros(shape_zyx, np.uint8)
     for organ in range(1, lesion):
         left = 4 + 20 * (organ - 1)
         labels[1:-1, 6:-6, left:left + 18] = organ
+        for step in range(1, lesion):
+            labels[1:-1, 6:6 + 2 * step, left:left + 8 - 2 * step] = 0
         labels[2:4, 10:12 + organ, left + 4:left + 6 + organ] = lesion
     return labels
 

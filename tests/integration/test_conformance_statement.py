@@ -83,7 +83,7 @@ def said(tmp_path_factory) -> Said:
         '[receive]\nmax_pdu_bytes = 65536\n[peers.scanner]\nae_title = "SCANNER"\n'
         f'[peers.pacs]\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {free_port()}\nstorage_commitment = true\n'
         'rejection_notes = true\ntakes = ["SEG", "LABELMAP", "SR3D", "SR", "TEXT", "SC", "KOS"]\n'
-        f'[[routes]]\nname = "all"\nmodel = ["{model.stem}"]\nto = ["pacs"]\noutputs = ["GSPS", "RTSTRUCT"]\n',
+        f'[[routes]]\nname = "all"\nmodel = ["{model.stem}"]\nto = ["pacs"]\noutputs = ["GSPS", "RTSTRUCT", "PM"]\n',
         encoding="utf-8")
     found = CliRunner().invoke(cli, ["conformance", "--config", str(path), "--json"], catch_exceptions=False)
     tables = {table["table"]: [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
