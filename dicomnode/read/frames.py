@@ -70,6 +70,12 @@ def frame_numbers(header: Dataset, frame: int, keyword: str) -> tuple[float, ...
         return ()
 
 
+def coded(header: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the Code Meanings of a sequence of codes, a code's value where it has none; () if absent."""
+    found = (texts(item, "CodeMeaning") or texts(item, "CodeValue") for item in _items(header, keyword))
+    return tuple(text for one in found for text in one[:1])
+
+
 def _items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
     """Return a sequence's items; () if it is absent or damaged: what it should say is then absent too."""
     try:

@@ -13,7 +13,7 @@ from dicomnode.domain.dicom import MANUFACTURER, MODEL_NAME, uid
 from dicomnode.domain.study import INDEXED_KEYWORDS, InstanceRecord
 from dicomnode.errors import CannotUnderstand
 from dicomnode.read.charset import text_values
-from dicomnode.read.frames import GROUP_OF, frame_count, frame_texts, is_multiframe
+from dicomnode.read.frames import GROUP_OF, coded, frame_count, frame_texts, is_multiframe
 from dicomnode.read.part10 import PARSE_ERRORS, Part10, parse
 from dicomnode.read.values import texts
 
@@ -97,6 +97,8 @@ def _attributes(header: Dataset, fallback: str) -> dict[str, tuple[str, ...]]:
             else _readable(header, keyword, fallback)
         if any(values):
             kept[keyword] = values
+    if "ContrastBolusAgent" not in kept and (agents := coded(header, "ContrastBolusAgentSequence")):
+        kept["ContrastBolusAgent"] = agents  # Enhanced images have the sequence alone (C.7.6.4b)
     return kept
 
 

@@ -7,7 +7,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 
 from dicomnode.errors import CannotUnderstand, SpoolUnavailable
 from dicomnode.read import header
-from tests.builders import affine_lps, ct_series, enhanced_ct, mr_series, uid_of, write_file
+from tests.builders import affine_lps, ct_series, dataset, enhanced_ct, mr_series, uid_of, write_file
 
 HU = np.arange(4 * 40 * 36).reshape(4, 40, 36) % 2000 - 1000
 
@@ -95,6 +95,26 @@ def test_an_enhanced_image_is_indexed_by_its_first_frame(tmp_path):
     assert record.attributes["NumberOfFrames"] == ("4",)
     assert record.number("RescaleIntercept") == -1024
     assert len(record.attributes["ImagePositionPatient"]) == 3
+
+
+def test_the_contrast_agent_of_an_enhanced_image_is_its_codes_meaning(tmp_path):
+    agent = dataset(CodeValue="109218007", CodingSchemeDesignator="SCT", CodeMeaning="Iodinated contrast agent")
+    given = write_file(tmp_path / "e.dcm", enhanced_ct(HU, ContrastBolusAgentSequence=[agent]))
+    assert header.record(given).attributes["ContrastBolusAgent"] == ("Iodinated contrast agent",)
+    none = write_file(tmp_path / "n.dcm", enhanced_ct(HU, ContrastBolusAgentSequence=[]))
+    assert "ContrastBolusAgent" not in header.record(none).attributes
+
+
+def test_the_timing_of_an_enhanced_mr_image_is_that_of_its_frames(tmp_path):
+    built = enhanced_ct(HU)
+    (shared,) = built.SharedFunctionalGroupsSequence
+    shared.MRTimingAndRelatedParametersSequence = [dataset(RepetitionTime="9000", FlipAngle="150")]
+    shared.MRModifierSequence = [dataset(InversionTimes=[2500.0])]
+    shared.MREchoSequence = [dataset(EffectiveEchoTime=120.0)]
+    shared.MRDiffusionSequence = [dataset(DiffusionBValue=0.0)]
+    found = header.record(write_file(tmp_path / "e.dcm", built))
+    keywords = ("RepetitionTime", "FlipAngle", "InversionTime", "EchoTime", "DiffusionBValue")
+    assert [found.number(keyword) for keyword in keywords] == [9000, 150, 2500, 120, 0]
 
 
 def test_a_moved_frame_of_an_enhanced_image_changes_the_geometry_digest(tmp_path):
