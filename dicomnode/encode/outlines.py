@@ -33,7 +33,7 @@ def outlines(mask_yx: NDArray[np.bool_]) -> list[Ints]:
     part = mask_yx[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
     corners = _corners(part)
     loops = list(_loops(corners))
-    drawing = _Drawing(corners=corners, loops=loops)
+    drawing = _Drawing(corners=corners, loops=loops, places=[(row, column) for row, column in corners.yx.tolist()])
     outer = [bool(part[tuple(corners.yx[loop[0]])]) for loop in loops]
     for number in [one for one, is_outer in enumerate(outer) if not is_outer]:
         drawing.attach(number)
@@ -96,10 +96,11 @@ def _loops(corners: _Corners) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Drawing:
-    """Loops, and which holes hang on which vertical edge: edge (its corners, smaller first) → holes."""
+    """Loops, where corners lie, and which holes hang on which vertical edge: edge (corners, smaller first) → holes."""
 
     corners: _Corners
     loops: list[list[int]]
+    places: list[tuple[int, int]]
     hanging: dict[tuple[int, int], list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def attach(self, hole: int) -> None:
@@ -124,14 +125,19 @@ class _Drawing:
         return np.asarray(found[moved])
 
     def _walk(self, loop: list[int], points: list[tuple[int, int]]) -> None:
-        yx = self.corners.yx
         for here, there in zip(loop, [*loop[1:], loop[0]], strict=True):
-            points.append((int(yx[here, 0]), int(yx[here, 1])))
-            holes = self.hanging.get((min(here, there), max(here, there)), ())
-            downwards = bool(yx[there, 0] > yx[here, 0])
-            for hole in sorted(holes, key=lambda one: int(yx[self.loops[one][0], 0]), reverse=not downwards):
-                first = self.loops[hole][0]
-                contact = int(yx[first, 0]), int(yx[here, 1])
-                points.append(contact)
-                self._walk([first, *reversed(self.loops[hole][1:])], points)
-                points += [(int(yx[first, 0]), int(yx[first, 1])), contact]
+            row, column = self.places[here]
+            points.append((row, column))
+            holes = self.hanging.get((min(here, there), max(here, there)))
+            if holes:
+                upwards = self.places[there][0] < row
+                for hole in sorted(holes, key=lambda one: self.places[self.loops[one][0]], reverse=upwards):
+                    self._walk_round(hole, column, points)
+
+    def _walk_round(self, hole: int, column: int, points: list[tuple[int, int]]) -> None:
+        """Go to a hole from the edge at ``column``, round it, and back."""
+        first, *others = self.loops[hole]
+        contact = self.places[first][0], column
+        points.append(contact)
+        self._walk([first, *reversed(others)], points)
+        points += [self.places[first], contact]

@@ -50,8 +50,8 @@ def analysed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("forms")
     hu_zyx = chest_ct(SEED, shape_zyx=SHAPE_ZYX, spacing_zyx_mm=SPACING_ZYX_MM, nodules=3,
                       nodule_diameters_mm=(12.0, 24.0)).hu_zyx
-    series = ct_series(hu_zyx, affine=affine_lps(spacing_zyx_mm=SPACING_ZYX_MM), PhotometricInterpretation=request.param,
-                       WindowCenter=lambda k: str(-600 + k), WindowWidth="1500")
+    series = ct_series(hu_zyx, affine=affine_lps(spacing_zyx_mm=SPACING_ZYX_MM), WindowWidth="1500",
+                       WindowCenter=lambda k: str(-600 + k), PhotometricInterpretation=request.param)
     paths = write_series(folder / "ct", series)
     (folder / "node.toml").write_text(f'[node]\nmodels_dir = "{ROOT / "models"}"\n', encoding="utf-8")
     text = (ROOT / "config" / "models" / "demo_chest.toml").read_text(encoding="utf-8")
