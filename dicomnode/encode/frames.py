@@ -62,7 +62,9 @@ class Plane:
 
 def planes_of(template: Dataset, stack_index: Mapping[Place, int]) -> tuple[Plane, ...]:
     """Return the slices of an object that has one frame for each, in the order of its frames."""
-    return tuple(_plane(item, stack_index) for item in template.PerFrameFunctionalGroupsSequence)
+    items = template.PerFrameFunctionalGroupsSequence
+    content, segment = (_encoded(_cut(items[0], tag, tag + 1)) for tag in (FRAME_CONTENT, SEGMENT_IDENTIFICATION))
+    return tuple(_plane(item, stack_index, content, segment) for item in items)
 
 
 def per_frame_groups(items: Sequence[bytes]) -> Iterator[bytes]:
@@ -121,17 +123,18 @@ def _runs(values_yx: NDArray[np.uint8]) -> bytes:
     return pairs.tobytes()
 
 
-def _plane(item: Dataset, stack_index: Mapping[Place, int]) -> Plane:
+def _plane(item: Dataset, stack_index: Mapping[Place, int], content: bytes, segment: bytes) -> Plane:
     image = item.DerivationImageSequence[0].SourceImageSequence[0]
     place = str(image.ReferencedSOPInstanceUID), int(image.get("ReferencedFrameNumber") or 1)
-    parts = [Dataset() for _ in range(4)]
-    for element in item:
-        later = (element.tag >= FRAME_CONTENT) + (element.tag > FRAME_CONTENT) + (element.tag >= SEGMENT_IDENTIFICATION)
-        parts[later].add(element)
-    before, content, between, segment = map(_encoded, parts)
     indices = item.FrameContentSequence[0].DimensionIndexValues
     return Plane(k=stack_index[place], indices=tuple(indices) if isinstance(indices, Sequence) else (int(indices),),
-                 before=before, content=content, between=between, segment=segment)
+                 before=_encoded(_cut(item, 0, FRAME_CONTENT)), content=content,
+                 between=_encoded(_cut(item, FRAME_CONTENT + 1, SEGMENT_IDENTIFICATION)), segment=segment)
+
+
+def _cut(item: Dataset, first: int, end: int) -> Dataset:
+    """Return the elements of an item from one tag on, before another."""
+    return Dataset({element.tag: element for element in item if first <= element.tag < end})
 
 
 def _encoded(dataset: Dataset) -> bytes:
