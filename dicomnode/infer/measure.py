@@ -1,7 +1,7 @@
 """From a label map to findings: volumes of structures; place, size and side of each lesion.
 
 Volumes use the true distances between slices; places are patient millimetres (LPS). The definitions of
-diameter and side are those of ``_longest_axis_mm`` and of ``midline``: they are said in the report's documentation.
+diameter and side are those of ``extent`` and of ``midline``: they are said in the report's documentation.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from dicomnode.errors import ModelFailed
 from dicomnode.infer.boxed import box_findings
 from dicomnode.infer.classified import classified
 from dicomnode.infer.drawn import Box, Drawn
+from dicomnode.infer.extent import centre_lps_mm, longest_axis_mm, mean_value, millilitres
 from dicomnode.infer.midline import left_right_axis, middle_mm, side
 from dicomnode.infer.output import RawOutput
 
@@ -119,29 +120,25 @@ def _organs(model: ModelFile, drawn: Drawn, volume: Volume) -> Iterator[Organ]:
         if label.lesion or box is None:
             continue
         inside = drawn.inside(label)
-        millilitres = _volume_ml(inside, box, volume.stack)
-        if millilitres < label.min_ml:
+        volume_ml = millilitres(inside, box, volume.stack)
+        if volume_ml < label.min_ml:
             drawn.erase(label, box, inside)
             continue
         yield Organ(label=label, voxels=int(inside.sum()),
-                    measurements=tuple(_measurements(label, inside, box, volume, millilitres)))
+                    measurements=tuple(_measurements(label, inside, box, volume, volume_ml)))
 
 
 def _measurements(label: Label, inside: NDArray[np.bool_], box: Box, volume: Volume,
-                  millilitres: float) -> Iterator[Measurement]:
+                  volume_ml: float) -> Iterator[Measurement]:
     for name in label.measure:
         if name == "volume_ml":
-            yield Measurement(name=VOLUME, value=millilitres, unit=MILLILITRE)
+            yield Measurement(name=VOLUME, value=volume_ml, unit=MILLILITRE)
         elif name == "mean_hu" and volume.modality == "CT":
-            mean = float(volume.values_zyx[box].mean(where=inside, dtype=np.float64))
+            mean = mean_value(volume.values_zyx[box], inside, box, volume.stack)
             yield Measurement(name=ATTENUATION, value=mean, unit=HOUNSFIELD)
         elif name == "diameter_mm":
-            yield Measurement(name=DIAMETER, value=_longest_axis_mm(inside, volume.stack)[0], unit=MILLIMETRE)
+            yield Measurement(name=DIAMETER, value=longest_axis_mm(inside, volume.stack)[0], unit=MILLIMETRE)
 
-
-def _volume_ml(inside: NDArray[np.bool_], box: Box, stack: SliceStack) -> float:
-    per_slice = inside.reshape(inside.shape[0], -1).sum(axis=1)
-    return float(per_slice @ stack.slice_volumes_ml[box[0]])
 
 
 def _lesions(model: ModelFile, drawn: Drawn, stack: SliceStack) -> tuple[list[_Lesion], int]:
@@ -152,7 +149,7 @@ def _lesions(model: ModelFile, drawn: Drawn, stack: SliceStack) -> tuple[list[_L
         if not label.lesion or label.value not in drawn.boxes:
             continue
         for lesion in _components(label, drawn, stack):
-            if lesion.volume_ml >= label.min_ml and _longest_axis_mm(lesion.voxels, stack)[0] >= label.min_diameter_mm:
+            if lesion.volume_ml >= label.min_ml and longest_axis_mm(lesion.voxels, stack)[0] >= label.min_diameter_mm:
                 kept.append(lesion)
             else:
                 drawn.erase(label, lesion.box, lesion.voxels)
@@ -167,13 +164,13 @@ def _components(label: Label, drawn: Drawn, stack: SliceStack) -> Iterator[_Lesi
     for number, inner in enumerate(ndimage.find_objects(numbers), start=1):
         whole = tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner, strict=True))
         voxels = numbers[inner] == number
-        yield _Lesion(label=label, box=whole, voxels=voxels, volume_ml=_volume_ml(voxels, whole, stack))
+        yield _Lesion(label=label, box=whole, voxels=voxels, volume_ml=millilitres(voxels, whole, stack))
 
 
 def _detection(lesion: _Lesion, number: int, stack: SliceStack, middle_mm: float | None,
                tracking_uid: Callable[[str], str]) -> Detection:
-    centre = _centre_lps_mm(lesion, stack)
-    diameter, key = _longest_axis_mm(lesion.voxels, stack)
+    centre = centre_lps_mm(lesion.voxels, lesion.box, stack)
+    diameter, key = longest_axis_mm(lesion.voxels, stack)
     rows, columns = (np.flatnonzero(lesion.voxels[key].any(axis=axis)) for axis in (1, 0))
     row, column = lesion.box[1].start, lesion.box[2].start
     name = f"{lesion.label.name} {number}"
@@ -186,40 +183,8 @@ def _detection(lesion: _Lesion, number: int, stack: SliceStack, middle_mm: float
         box_zyx=(*(part.start - 0.5 for part in lesion.box), *(part.stop - 0.5 for part in lesion.box)))
 
 
-def _centre_lps_mm(lesion: _Lesion, stack: SliceStack) -> NDArray[np.float64]:
-    """Return the centre of mass by true planes: a voxel of a slice far from its neighbours counts for more."""
-    slices = np.arange(lesion.box[0].start, lesion.box[0].stop)
-    weights = lesion.voxels.reshape(len(slices), -1).sum(axis=1) * stack.slice_volumes_ml[slices]
-    held = np.flatnonzero(weights)
-    places = [stack.to_lps_mm((slices[k], *(np.argwhere(lesion.voxels[k]).mean(axis=0) + _corner(lesion))))
-              for k in held]
-    return np.average(places, axis=0, weights=weights[held])
 
 
-def _corner(lesion: _Lesion) -> NDArray[np.float64]:
-    return np.array([part.start for part in lesion.box[1:]], dtype=np.float64)
-
-
-def _longest_axis_mm(voxels: NDArray[np.bool_], stack: SliceStack) -> tuple[float, int]:
-    """Return the long axis on the slice that shows most of the lesion, and that slice's index in ``voxels``.
-
-    The largest distance between voxel centres plus one pixel: a lesion of one pixel is one pixel wide.
-    """
-    key = int(voxels.reshape(voxels.shape[0], -1).sum(axis=1).argmax())
-    plane = voxels[key]
-    edge = plane & ~ndimage.binary_erosion(plane)
-    row_mm, column_mm = stack.planes[0].pixel_spacing_mm
-    points: NDArray[np.float64] = np.argwhere(edge).astype(np.float64) * np.array([row_mm, column_mm], dtype=np.float64)
-    longest = max((float(((points - point) ** 2).sum(axis=1).max()) for point in _extreme(points)), default=0.0)
-    return longest ** 0.5 + (row_mm + column_mm) / 2, key
-
-
-def _extreme(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the points that can end the longest axis: the outermost in each of 64 directions."""
-    angles = np.linspace(0, np.pi, 64, endpoint=False)
-    along = points @ np.stack([np.sin(angles), np.cos(angles)])
-    ends = np.unique(np.concatenate([along.argmax(axis=0), along.argmin(axis=0)]))
-    return np.asarray(points[ends], dtype=np.float64)
 
 
 def _layers(lesions: Sequence[_Lesion], drawn: Drawn) -> tuple[NDArray[np.uint16], ...]:

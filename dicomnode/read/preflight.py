@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dicomnode.domain.model import SpacingLimits
 from dicomnode.domain.volume import SliceStack
@@ -12,6 +13,8 @@ from dicomnode.errors import GantryTilt, IrregularSpacing, MissingGeometry, Miss
 
 ROUNDING_MM: Final = 0.05
 """What positions may deviate for being written with few digits, whatever the spacing."""
+EVEN_FRACTION: Final = 0.02
+"""A gap may pass a limit by this fraction of the usual one: what is even everywhere else."""
 HOLE_FRACTION: Final = 1.5
 """A gap of this many median spacings or more is a hole where at least one slice is missing."""
 TILT_ROUNDING_DEG: Final = 0.05
@@ -44,9 +47,7 @@ def preflight(stack: SliceStack, limits: SpacingLimits) -> None:
 def _refuse_holes(stack: SliceStack, limits: SpacingLimits) -> None:
     gaps, usual = stack.gaps_mm, stack.slice_spacing_mm
     allowed_mm = max(limits.uneven * usual, ROUNDING_MM)
-    off = np.abs(gaps - usual)
-    if limits.max_gap is not None:
-        off[(gaps >= HOLE_FRACTION * usual) & (gaps <= limits.max_gap + ROUNDING_MM)] = 0.0
+    off = np.where(_bridged(stack, limits), 0.0, np.abs(gaps - usual))
     worst = int(np.argmax(off))
     if off[worst] <= allowed_mm:
         return
@@ -63,6 +64,14 @@ def _refuse_holes(stack: SliceStack, limits: SpacingLimits) -> None:
         f"the oddest after slice {worst + 1}; allowed is a deviation of {allowed_mm:.2f} mm"
     )
     raise IrregularSpacing(msg)
+
+
+def _bridged(stack: SliceStack, limits: SpacingLimits) -> NDArray[np.bool_]:
+    """Return which gaps are holes that the model file lets be interpolated over."""
+    gaps = stack.gaps_mm
+    if limits.max_gap is None:
+        return np.zeros(gaps.shape, dtype=np.bool_)
+    return (gaps >= HOLE_FRACTION * stack.slice_spacing_mm) & (gaps <= limits.max_gap + ROUNDING_MM)
 
 
 def _refuse_tilt(stack: SliceStack, tilt_deg: float) -> None:
@@ -89,11 +98,14 @@ def _refuse_bends(stack: SliceStack, uneven: float) -> None:
 
 
 def _refuse_spacing(stack: SliceStack, limits: SpacingLimits) -> None:
-    between, in_plane = stack.slice_spacing_mm, max(stack.planes[0].pixel_spacing_mm)
-    for value, low, high, what in (
-        (between, limits.min_between_slices, limits.max_between_slices, "slices lie"),
-        (in_plane, None, limits.max_in_plane, "pixels lie"),
+    usual, in_plane = stack.slice_spacing_mm, max(stack.planes[0].pixel_spacing_mm)
+    slack_mm = max(ROUNDING_MM, EVEN_FRACTION * usual)
+    gaps = stack.gaps_mm[~_bridged(stack, limits)] if len(stack.planes) > 1 else np.array([usual])
+    for value, low, high, what, slack in (
+        (float(gaps.min(initial=usual)), limits.min_between_slices, None, "slices lie", slack_mm),
+        (float(gaps.max(initial=usual)), None, limits.max_between_slices, "slices lie", slack_mm),
+        (in_plane, None, limits.max_in_plane, "pixels lie", ROUNDING_MM),
     ):
-        if (low is not None and value < low - ROUNDING_MM) or (high is not None and value > high + ROUNDING_MM):
+        if (low is not None and value < low - slack) or (high is not None and value > high + slack):
             msg = f"{what} {value:.2f} mm apart; the model was validated for {low or 0:g} to {high or np.inf:g} mm"
             raise OutsideIntendedUse(msg)

@@ -112,6 +112,21 @@ def test_slices_too_far_apart_for_the_model_are_outside_its_use():
         preflight(stack, SpacingLimits(max_between_slices=5))
 
 
+@pytest.mark.parametrize(("limits", "says"), [
+    (SpacingLimits(uneven=0.9, max_between_slices=3), r"slices lie 3\.50 mm apart.*0 to 3 mm"),
+    (SpacingLimits(uneven=0.9, min_between_slices=1), r"slices lie 0\.50 mm apart.*1 to inf mm"),
+])
+def test_of_uneven_slices_each_gap_must_lie_within_the_models_limits(limits, says):
+    stack = planes_of(moved([0, 2, 4, 4.5, 8, 10]))
+    with pytest.raises(OutsideIntendedUse, match=says):
+        preflight(stack, limits)
+
+
+def test_a_gap_that_is_bridged_is_no_distance_between_slices():
+    stack = planes_of(moved([0, 2, 4, 10, 12]))
+    preflight(stack, SpacingLimits(max_gap=6, max_between_slices=2))
+
+
 def test_pixels_too_coarse_for_the_model_are_outside_its_use():
     with pytest.raises(OutsideIntendedUse, match=r"pixels lie 1\.00 mm"):
         preflight(planes_of(ct_series(HU)), SpacingLimits(max_in_plane=0.8))
