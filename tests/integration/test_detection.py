@@ -141,7 +141,7 @@ def test_the_lungs_of_the_segmentation_tell_the_side_of_a_box(results):
 
 def test_nothing_is_said_to_be_absent_and_no_seg_stands_for_boxes(results):
     assert not [one for one in results if "negative" in one.SeriesDescription]
-    assert sorted(one.Modality for one in results) == ["SEG", "SR", "SR"]
+    assert sorted(one.Modality for one in results) == ["KO", "SEG", "SR", "SR"]
 
 
 @pytest.fixture(scope="module")
