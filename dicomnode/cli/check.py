@@ -63,6 +63,7 @@ def _all(context: Context, *, deep: bool) -> Iterator[Finding]:
     yield from _models(context, deep=deep)
     yield from _machine()
     yield from _peers(context)
+    yield from _routes(context)
 
 
 def _tried(what: str, attempt: Callable[[], str]) -> Finding:
@@ -121,6 +122,17 @@ def _model(pool: Pool, model: object, *, deep: bool) -> str:
         scores = self_test(model, pool)
         detail += "; self-test " + ", ".join(f"{label} {score:.3f}" for label, score in scores.items())
     return detail
+
+
+def _routes(context: Context) -> Iterator[Finding]:
+    from dicomnode.config import load_model
+    from dicomnode.run.outbox import going_nowhere
+
+    config = context.config
+    for route in config.routes:
+        models = [load_model(name, config) for name in route.model]
+        for detail in going_nowhere(route, config.peers, models):
+            yield Finding(f"route {route.name}", ok=True, hint=True, detail=detail)
 
 
 def _machine() -> Iterator[Finding]:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from dicomnode.domain.findings import EncodedObject
 from dicomnode.domain.job import NewDelivery
-from dicomnode.domain.node import DEFAULT_TAKES, Peer
+from dicomnode.domain.model import ModelFile
+from dicomnode.domain.node import DEFAULT_TAKES, Peer, Route
+
+MADE_ANYWAY: Final[Mapping[str, str]] = MappingProxyType(
+    {"capture": "SC", "gsps": "GSPS", "rtstruct": "RTSTRUCT", "parametric": "PM"})
+"""Key of a model file's ``[outputs]`` → the kind of object that it asks for, whoever takes it."""
 
 
 def kinds_for(peer: str, peers: Mapping[str, Peer], outputs: Sequence[str] = ()) -> tuple[str, ...]:
@@ -20,6 +27,21 @@ def audiences(
 ) -> tuple[tuple[str, ...], ...]:
     """Return what each peer of a route gets, each list of kinds once; where there is no peer, a peer's unasked."""
     return tuple(dict.fromkeys(kinds_for(peer, peers, outputs) for peer in to or ("",)))
+
+
+def going_nowhere(route: Route, peers: Mapping[str, Peer], models: Sequence[ModelFile]) -> Iterator[str]:
+    """Say what a route or its models ask for and no peer gets, and which peer gets no form of a segmentation."""
+    got = {kind for peer in route.to for kind in kinds_for(peer, peers, route.outputs)}
+    if route.outputs and not route.to:
+        yield f"outputs = {list(route.outputs)} reaches nobody: the route has no peer in `to`"
+    for model in models:
+        for key, kind in MADE_ANYWAY.items():
+            if getattr(model.outputs, key) and kind not in got:
+                yield f"model {model.name} makes {kind} and nobody gets it: no peer takes it, nor is it in `outputs`"
+        if model.overlapping and model.outputs.seg:
+            yield from (f"{peer} takes LABELMAP and not SEG: labels of model {model.name} overlap, which only SEG can "
+                        "say" for peer in route.to
+                        if "LABELMAP" in kinds_for(peer, peers) and "SEG" not in kinds_for(peer, peers))
 
 
 def deliveries_for(

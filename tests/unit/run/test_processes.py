@@ -7,18 +7,22 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
 
+from dicomnode.config import model_from_text
 from dicomnode.domain.findings import EncodedObject
-from dicomnode.domain.node import Peer
+from dicomnode.domain.model import Outputs
+from dicomnode.domain.node import Peer, Route
 from dicomnode.errors import ClaimLost, LedgerUnavailable
 from dicomnode.run.bell import Bell, ring
 from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run
-from dicomnode.run.outbox import audiences, deliveries_for
+from dicomnode.run.outbox import audiences, deliveries_for, going_nowhere
 from dicomnode.run.presence import Presence, living
+from tests.live import ROOT
 
 
 def test_a_ring_wakes_the_role_it_names_and_no_other(tmp_path):
@@ -133,6 +137,20 @@ def test_one_object_that_stands_for_several_is_an_alternative_of_each():
     assert both.items == [("2.25.3", "2.25.1"), ("2.25.3", "2.25.2")]
     assert maps.items == [("2.25.3",)]
     assert old.items == [("2.25.1",), ("2.25.2",)]
+
+
+def test_what_is_asked_for_and_reaches_nobody_is_told():
+    model = model_from_text((ROOT / "config" / "models" / "demo_chest.toml").read_text(encoding="utf-8"), source="x")
+    pictured = replace(model, outputs=Outputs(capture=True), overlapping=True)
+    peers = {"pacs": Peer(name="pacs", ae_title="PACS"),
+             "maps": Peer(name="maps", ae_title="B", takes=("LABELMAP", "SR"))}
+    lonely = Route(name="r", model=("m",), outputs=("GSPS",))
+    assert [text for text in going_nowhere(lonely, peers, [model]) if "nobody" in text]
+    told = list(going_nowhere(Route(name="r", model=("m",), to=("pacs", "maps")), peers, [pictured]))
+    assert ["makes SC and nobody gets it" in told[0], "maps takes LABELMAP and not SEG" in told[1], len(told)] == [
+        True, True, 2]
+    asked = Route(name="r", model=("m",), to=("pacs",), outputs=("SC",))
+    assert list(going_nowhere(asked, peers, [pictured])) == []
 
 
 def test_a_peer_that_takes_nothing_of_a_job_gets_no_delivery():
