@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from tests.rules import codes, identity, pictures, references, reports, segmentations, sets, texts
+from tests.rules import codes, contours, identity, pictures, references, reports, segmentations, sets, texts
 from tests.rules.scene import Scene, kind_of
 
 OBJECT_RULES = (
     *identity.RULES, *texts.RULES, *references.RULES, *codes.RULES, *segmentations.RULES, *reports.RULES,
-    *pictures.RULES,
+    *pictures.RULES, *contours.RULES,
 )
 SET_RULES = sets.RULES
 

@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicomnode.domain.findings import EncodedObject, ModelFindings, ParametricMap
 from dicomnode.encode import sources as images
 from dicomnode.encode.codes import FINDING, FINDING_SITE, UNITY, concept
+from dicomnode.encode.reasons import SCHEME, scheme_identification
 from dicomnode.encode.series import Role, Stamp, encoding, finish, identity
 from dicomnode.encode.template import STAMP_SHAPE, complete, places, state_loss
 
@@ -67,6 +68,8 @@ def _encoded(findings: ModelFindings, values: ParametricMap, sources: Sequence[D
     made.Rows, made.Columns = stack.rows, stack.columns
     complete(made, head, findings, stamp, role)
     state_loss(made, sources)
+    if values.quantity.scheme == SCHEME:
+        made.CodingSchemeIdentificationSequence = [scheme_identification()]
     del made.FloatPixelData
     return finish(made, head, stamp, role, tail=_pixels(values, _order(made, findings)))
 

@@ -21,6 +21,7 @@ from dicomnode.domain.findings import (
     EncodedObject,
     ModelFindings,
     NotAnalysed,
+    ParametricMap,
     Presence,
     Segmentation,
 )
@@ -31,6 +32,7 @@ from dicomnode.domain.volume import SliceStack
 from dicomnode.encode.kos import encode_rejection
 from dicomnode.encode.series import Stamp
 from dicomnode.encode.text import encode_notice
+from dicomnode.infer.measure import QUANTITY
 from dicomnode.read.series import LoadedSeries, load, load_headers
 from dicomnode.run.encoding import Material, encode_all
 from tests.conformance.sources import stored, stored_again
@@ -54,6 +56,7 @@ LIVER = Label(value=1, name="Liver", category=STRUCTURE, type=sct("10200004", "L
 SPLEEN = Label(value=2, name="Spleen", category=STRUCTURE, type=sct("78961009", "Spleen"), colour_rgb=(90, 60, 160))
 AUDIENCES = (TAKES, ("LABELMAP", "SR", "TEXT", "KOS"))
 """One peer takes everything, one prefers label maps: between them they are sent every form there is."""
+IMAGING = sct("363679005", "Imaging procedure")  # CID 100
 CLASSES = (("Pleural effusion", "60046008", Presence.PRESENT), ("Pneumothorax", "36118008", Presence.ABSENT),
            ("Normal", "17621005", Presence.UNDETERMINED))
 
@@ -80,14 +83,27 @@ class Result:
     paths: tuple[Path, ...]
 
 
-def organs_and_lesions(loaded: Sequence[LoadedSeries], *, warnings: tuple[str, ...] = ()) -> tuple[ModelFindings, ...]:
-    """Two organs and two nodules, one of them on a single slice."""
+def organs_and_lesions(loaded: Sequence[LoadedSeries], **changes: object) -> tuple[ModelFindings, ...]:
+    """Two organs and two nodules, one of them on a single slice, and the probability of each voxel."""
     stack = loaded[0].volume.stack
+    changes.setdefault("parametric", _map(stack, "probability"))
     shape = stack.shape_zyx
     middle = min(5, shape[0] - 1)
-    return (findings(stack, _organs(shape), warnings=warnings, lesions=[
+    return (findings(stack, _organs(shape), **changes, lesions=[
         block(shape, slice(middle, middle + 3), slice(6, 9), slice(5, 8)),
         block(shape, slice(middle, middle + 1), slice(12, 15), slice(6, 10))]),)
+
+
+def _map(stack: SliceStack, quantity: str) -> ParametricMap:
+    """Return numbers that differ everywhere."""
+    values = np.linspace(0, 1, num=int(np.prod(stack.shape_zyx)), dtype=np.float32).reshape(stack.shape_zyx)
+    return ParametricMap(values_zyx=values, quantity=QUANTITY[quantity], labels=(NODULE,))
+
+
+def uncertain(loaded: Sequence[LoadedSeries]) -> tuple[ModelFindings, ...]:
+    """The uncertainty of two labels instead of a probability."""
+    shown = replace(_map(loaded[0].volume.stack, "uncertainty"), labels=(LUNG, NODULE))
+    return organs_and_lesions(loaded, parametric=shown)
 
 
 def _organs(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -178,6 +194,10 @@ CASES: dict[str, Case] = {
     "findings in Chinese": Case(series="axial CT", finder=organs_and_lesions, stamp=CHINESE),
     "findings with remarks": Case(
         series="axial CT", finder=partial(organs_and_lesions, warnings=("uneven spacing: 2 of 11 gaps",))),
+    "findings by contour": Case(series="Enhanced CT", finder=partial(organs_and_lesions, contoured=True)),
+    "findings with procedure and site": Case(
+        series="coronal CT", finder=partial(organs_and_lesions, procedure=IMAGING, finding_site=LUNG.type)),
+    "uncertainty": Case(series="Enhanced MR", finder=uncertain),
     "organs and no lesion": Case(series="axial CT", finder=organs_alone),
     "nothing found": Case(series="sagittal MR", finder=nothing),
     "nothing found, in Chinese": Case(series="name in GB18030", finder=nothing, stamp=CHINESE),
@@ -214,7 +234,7 @@ def encoded_of(groups: Sequence[Sequence[Path]], case: Case, folder: Path) -> Re
         loaded = [load(paths, ANY_STACK) for paths in groups]
         found = case.finder(loaded)
         marked = _stamp(case, found)
-        objects = (*encode_all(_material(found, loaded, marked)), *_rejections(loaded, marked))
+        objects = (*_few_manifests(encode_all(_material(found, loaded, marked))), *_rejections(loaded, marked))
     paths = []
     for number, one in enumerate(objects):
         paths.append(folder / f"result{number:02d}.{one.kind}.dcm")
@@ -225,6 +245,12 @@ def encoded_of(groups: Sequence[Sequence[Path]], case: Case, folder: Path) -> Re
 
 def _stamp(case: Case, found: Sequence[ModelFindings]) -> Stamp:
     return stamp(*(one.provenance for one in found), **{"job_key": "job", **case.stamp})
+
+
+def _few_manifests(objects: Sequence[EncodedObject]) -> list[EncodedObject]:
+    """Leave the first manifest and the last: all others differ from them in how many objects they name, and no more."""
+    manifests = [one for one in objects if one.kind == "KOS"]
+    return [one for one in objects if one.kind != "KOS" or one in (*manifests[:1], *manifests[-1:])]
 
 
 def _rejections(loaded: Sequence[LoadedSeries], marked: Stamp) -> tuple[EncodedObject, ...]:

@@ -54,6 +54,25 @@ FALSE_ALARMS = (
         pattern="Missing attribute Type 2C .*Element=<Laterality>",
         reason="Required where the body part examined is a paired structure (PS3.3 C.7.3.1); of a source without "
                "Body Part Examined nobody knows, and an invented side would be worse"),
+    FalseAlarm(
+        judge="dciodvfy", kinds="LABELMAP", pattern="Information Object Not found",
+        reason="Label Map Segmentation Storage is of DICOM 2024c, dicom3tools of 2022: it does not know the class"),
+    FalseAlarm(
+        judge="dciodvfy", kinds="LABELMAP", pattern="SegmentNumber not monotonically increasing .* SegmentNumber of 0",
+        reason="dicom3tools of 2022 counts as for BINARY; a label map describes its background too, as segment 0 "
+               "(PS3.3 C.8.20.2.3.3, 2024c)"),
+    FalseAlarm(
+        judge="dciodvfy", kinds="SR3D|SR", pattern="not segmentation - attribute <ReferencedSegmentNumber>",
+        reason="The segment is one of a label map, a class that dicom3tools of 2022 does not know as a segmentation"),
+    FalseAlarm(
+        judge="dcentvfy",
+        pattern=r"Unrecognized SOP Class - 1\.2\.840\.10008\.5\.1\.4\.1\.1\.66\.7 |Different .* IE <Unknown> versus",
+        reason="dicom3tools of 2022 does not know to which entities the attributes of a label map belong; a rule of "
+               "our own compares patient and study"),
+    FalseAlarm(
+        judge="dsrdump", kinds="SR3D|SR|KOS", pattern="unknown image SOP class referenced from IMAGE content item",
+        reason="dcmtk 3.6.7 of 2022 reads no report that refers to a label map, a class of 2024; the variant that "
+               "refers to binary segmentations, otherwise the same, it reads"),
 )
 
 

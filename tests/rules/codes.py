@@ -42,13 +42,15 @@ UNITY = frozenset({("UCUM", "{1}"), ("UCUM", "1")})
 UNITS = _group(7181, 7460, 7461, 7462) | UNITY
 NOT_IN_A_GROUP = frozenset({("DCM", "122157")})
 """Probability (DCM 122157): in the dictionary of codes and in no context group of measurements."""
+UNSPECIFIED = ("DCM", "112187")
+"""Unspecified method of calculation: CID 7203 is a baseline, and has nothing for what a network computes."""
 QUANTITIES = _group(218, 7469, 7470, 7472) | NOT_IN_A_GROUP
 
 IN_SEQUENCES: Mapping[str, frozenset[Coded]] = {
     "SegmentedPropertyCategoryCodeSequence": _group(7150), "SegmentedPropertyTypeCodeSequence": _group(7151),
     "SegmentedPropertyTypeModifierCodeSequence": SIDES | _group(2), "AnatomicRegionSequence": ANATOMY,
     "AnatomicRegionModifierSequence": _group(2), "AlgorithmFamilyCodeSequence": _group(7162),
-    "DerivationCodeSequence": _group(7203), "MeasurementUnitsCodeSequence": UNITS,
+    "DerivationCodeSequence": _group(7203) | {UNSPECIFIED}, "MeasurementUnitsCodeSequence": UNITS,
 }
 """Sequence → codes that may stand in it (PS3.3 C.8.20.2, C.12.1, 10.5, 10.16)."""
 

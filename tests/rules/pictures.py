@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 from pydicom import Dataset
 
 from tests.rules.scene import Scene, content, frames, items_of, kind_of
@@ -71,6 +72,23 @@ def whole_images_are_shown(one: Dataset, scene: Scene) -> Iterator[str]:
             yield "does not show whole images"
 
 
+def maps_say_what_their_numbers_mean(one: Dataset, _scene: Scene) -> Iterator[str]:
+    """PS3.3 C.7.6.16.2.11: unit, quantity, and one number for one number."""
+    if kind_of(one) != "PM":
+        return
+    mappings = list(items_of(one, "RealWorldValueMappingSequence"))
+    if not mappings:
+        yield "does not say what its numbers mean"
+    for item in mappings:
+        if not item.get("MeasurementUnitsCodeSequence") or not item.get("QuantityDefinitionSequence"):
+            yield "a mapping has no unit or no quantity"
+        if (item.get("RealWorldValueIntercept"), item.get("RealWorldValueSlope")) != (0, 1):
+            yield "a mapping changes its numbers"
+    values = one.pixel_array
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+        yield f"holds numbers of {values.min()} to {values.max()}, which are no fractions"
+
+
 def manifests_name_other_results(one: Dataset, scene: Scene) -> Iterator[str]:
     """PS3.16 TID 2010: at least one object, none twice, not itself."""
     if kind_of(one) != "KOS":
@@ -95,6 +113,6 @@ def _points(annotation: Dataset) -> Iterator[list[float]]:
 
 
 RULES = (
-    captures_are_pictures, graphics_lie_inside_the_image, graphics_warn, whole_images_are_shown,
-    manifests_name_other_results,
+    captures_are_pictures, maps_say_what_their_numbers_mean, graphics_lie_inside_the_image, graphics_warn,
+    whole_images_are_shown, manifests_name_other_results,
 )

@@ -11,6 +11,8 @@ from tests.rules.scene import Scene, content, elements, frames, items_of, kind_o
 COPIED = {"ReferencedStudySequence", "ReferencedPatientSequence", "ReferencedRequestSequence",
           "ReferencedPerformedProcedureStepSequence"}
 """What is copied from the source as it is, and leads to what an archive may never have had."""
+DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
+"""How a structure set refers to its study (PS3.3 C.8.8.5), by a class that was retired."""
 EVIDENCE = ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
 REJECTED = "113001"
 
@@ -32,7 +34,10 @@ def _references(one: Dataset) -> Iterator[Dataset]:
 def references_resolve(one: Dataset, scene: Scene) -> Iterator[str]:
     for item in _references(one):
         target = scene.known.get(str(item.ReferencedSOPInstanceUID))
-        if target is None:
+        if item.get("ReferencedSOPClassUID") == DETACHED_STUDY:
+            if item.ReferencedSOPInstanceUID != one.StudyInstanceUID:
+                yield "calls another study its own"
+        elif target is None:
             yield f"refers to {item.ReferencedSOPInstanceUID}, which is neither a source nor a result"
         elif item.get("ReferencedSOPClassUID") != target.SOPClassUID:
             yield f"refers to a {target.SOPClassUID.name} as {item.get('ReferencedSOPClassUID')}"

@@ -37,4 +37,17 @@ def one_segment_looks_the_same_in_every_object(scene: Scene) -> Iterator[str]:
             yield f"{label} has {len(colours)} colours"
 
 
-RULES = (every_object_has_its_own_series, one_lesion_has_one_tracking_uid, one_segment_looks_the_same_in_every_object)
+def series_numbers_tell_modalities_apart(scene: Scene) -> Iterator[str]:
+    """Alternatives of one report may share a number, since a peer gets one of them; other objects may not."""
+    used: dict[int, set[str]] = {}
+    for one in scene.results:
+        used.setdefault(int(one.SeriesNumber), set()).add(str(one.Modality))
+    for number, modalities in used.items():
+        if len(modalities) > 1:
+            yield f"SeriesNumber {number} is that of {', '.join(sorted(modalities))}"
+
+
+RULES = (
+    every_object_has_its_own_series, one_lesion_has_one_tracking_uid, one_segment_looks_the_same_in_every_object,
+    series_numbers_tell_modalities_apart,
+)
