@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from highdicom.sc import SCImage
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicomnode.domain.findings import Classification, Detection, EncodedObject, ModelFindings, Organ, listed
+from dicomnode.domain.dicom import Code
+from dicomnode.domain.findings import Detection, EncodedObject, ModelFindings, Organ, listed
+from dicomnode.domain.model import Label
 from dicomnode.domain.volume import Volume
 from dicomnode.encode import sources as images
-from dicomnode.encode.picture import MOST_TILES, TEXT_RGB, Rgb, draw, tiles_of
+from dicomnode.encode.lettering import legible
+from dicomnode.encode.picture import MOST_TILES, Rgb, Table, draw, tiles_of
 from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, local_time
 
 CAPTURE_SLOT = 4
 MOST_LINES = 16
+MOST_NOTES = 4
+FINDING_HEAD = ("finding", "side", "slice", "diameter", "volume", "probability")
+HOUNSFIELD = "[hnsf'U]"
+Row = tuple[Rgb | None, tuple[str, ...]]
 
 
 def encode_capture(findings: Sequence[ModelFindings], volumes: Mapping[str, Volume],
@@ -24,7 +31,7 @@ def encode_capture(findings: Sequence[ModelFindings], volumes: Mapping[str, Volu
     """Return one page of key slices and numbers as RGB Secondary Capture, or None where nothing is marked.
 
     The warning, model, version and time are burned in; nothing about the patient is. The page has no frame of
-    reference: it is a picture, not an image to measure in.
+    reference: it is a picture, not an image to measure in. Its text is English whatever the language of the reports.
 
     Parameters
     ----------
@@ -48,7 +55,8 @@ def encode_capture(findings: Sequence[ModelFindings], volumes: Mapping[str, Volu
         head = images.head_of(sources[series_uid][0])
         light = images.unnamed(head)
         result = SCImage(
-            pixel_array=draw(tiles, _heading(findings, head, stamp), _lines(findings)), bits_allocated=8,
+            pixel_array=draw(tiles, _heading(findings, head, stamp), [*_tables(findings)], _notes(findings)),
+            bits_allocated=8,
             photometric_interpretation="RGB", coordinate_system="PATIENT", patient_orientation=("L", "P"),
             study_instance_uid=head.StudyInstanceUID, patient_id=head.PatientID, patient_name="",
             patient_birth_date=head.PatientBirthDate, patient_sex=head.PatientSex,
@@ -76,30 +84,55 @@ def _complete(result: Dataset, head: Dataset, stamp: Stamp) -> None:
 def _heading(findings: Sequence[ModelFindings], head: Dataset, stamp: Stamp) -> list[str]:
     warning = "AI RESULT - NOT VERIFIED" + (" - RESEARCH USE ONLY" if stamp.research else "")
     names = ", ".join(f"{one.provenance.model_name} {one.provenance.model_version}" for one in findings)
-    return [warning, f"{names}   {local_time(head, stamp):%Y-%m-%d %H:%M %z}"]
+    return [warning, f"{names} - {local_time(head, stamp):%Y-%m-%d %H:%M %z}"]
 
 
-def _lines(findings: Sequence[ModelFindings]) -> list[tuple[str, Rgb]]:
-    lines = [*(_finding(found) for _, found in listed(findings)),
-             *(_organ(organ) for one in findings for organ in one.organs),
-             *(_class(found) for one in findings for found in one.classifications)]
-    if len(lines) <= MOST_LINES:
-        return lines
-    return [*lines[:MOST_LINES], (f"and {len(lines) - MOST_LINES} more: see the report", (128, 128, 128))]
+def _notes(findings: Sequence[ModelFindings]) -> list[str]:
+    """Return what a reader must know of the analysis, each note once."""
+    notes = list(dict.fromkeys(f"Note: {text}" for one in findings for text in one.warnings))
+    return notes[:MOST_NOTES] + (["More notes: see the report"] if len(notes) > MOST_NOTES else [])
 
 
-def _finding(found: Detection) -> tuple[str, Rgb]:
-    chance = "" if found.probability is None else f", probability {found.probability:.2f}"
-    place = f" {found.side}" if found.side else ""
-    volume = "" if found.volume_ml is None else f", {found.volume_ml:.2f} ml"
-    size = f"slice {found.key_slice + 1}, {found.diameter_mm:.1f} mm{volume}"
-    return f"{found.tracking_id}{place}: {size}{chance}", found.label.colour_rgb
+def _tables(findings: Sequence[ModelFindings]) -> Iterator[Table]:
+    """Yield a table of the findings, of the structures, of the classes, as far as there are any."""
+    found = [(one.label.colour_rgb, _finding(one)) for _, one in listed(findings)]
+    organs = [organ for one in findings for organ in one.organs]
+    names = list(dict.fromkeys(one.name for organ in organs for one in organ.measurements))
+    structures = [(organ.label.colour_rgb, (_name(organ.label), *_numbers(organ, names))) for organ in organs]
+    classes = [(None, (one.of.name if legible(one.of.name) else one.of.code.meaning, one.presence.value,
+                       f"{one.probability:.2f}")) for model in findings for one in model.classifications]
+    for head, rows in ((FINDING_HEAD, found), (("structure", *(name.meaning.lower() for name in names)), structures),
+                       (("class", "answer", "probability"), classes)):
+        if rows:
+            yield Table(head=head, rows=_shortened(rows))
 
 
-def _class(found: Classification) -> tuple[str, Rgb]:
-    return f"{found.of.name}: {found.presence.value}, probability {found.probability:.2f}", TEXT_RGB
+def _shortened(rows: Sequence[Row]) -> tuple[Row, ...]:
+    if len(rows) <= MOST_LINES:
+        return tuple(rows)
+    return (*rows[:MOST_LINES], (None, (f"and {len(rows) - MOST_LINES} more: see the report",)))
 
 
-def _organ(organ: Organ) -> tuple[str, Rgb]:
-    numbers = ", ".join(f"{one.name.meaning.lower()} {one.value:.1f} {one.unit.meaning}" for one in organ.measurements)
-    return f"{organ.label.name}: {numbers}", organ.label.colour_rgb
+def _finding(found: Detection) -> tuple[str, ...]:
+    volume = "" if found.volume_ml is None else f"{found.volume_ml:.2f} ml"
+    chance = "" if found.probability is None else f"{found.probability:.2f}"
+    name = found.tracking_id.replace(found.label.name, _name(found.label))
+    return (name, found.side, f"{found.key_slice + 1}", f"{found.diameter_mm:.1f} mm", volume, chance)
+
+
+def _numbers(organ: Organ, names: Sequence[Code]) -> Iterator[str]:
+    told = {one.name: f"{one.value:.1f} {_unit(one.unit)}" for one in organ.measurements}
+    return (told.get(name, "") for name in names)
+
+
+def _unit(unit: Code) -> str:
+    if unit.value == HOUNSFIELD:
+        return "HU"
+    return unit.value if unit.value.isalnum() else unit.meaning
+
+
+def _name(label: Label) -> str:
+    """Return what a label is called on the page: by its code where the font has no letters for its name."""
+    if legible(label.name):
+        return label.name
+    return f"{label.modifier.meaning} {label.type.meaning.lower()}" if label.modifier else label.type.meaning

@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from dicomnode.domain.volume import Volume
+from dicomnode.encode import picture
 from dicomnode.encode.capture import encode_capture
+from dicomnode.encode.lettering import columns, latin, legible, wide, wrapped
 from dicomnode.encode.picture import tiles_of
 from tests.builders import affine_lps, ct_series
 from tests.findings import LUNG, NODULE, block, findings, parsed, provenance, stack_of, stamp
@@ -50,6 +53,71 @@ def test_nothing_about_the_patient_is_burned_in():
     np.testing.assert_array_equal(one.pixel_array, other.pixel_array)
 
 
+@pytest.fixture
+def lettered(monkeypatch):
+    """Every text that is drawn, in the order of drawing."""
+    texts = []
+    draw = picture.ImageDraw.ImageDraw.text
+
+    def told(pen, place, text, **options: object):
+        texts.append(text)
+        return draw(pen, place, text, **options)
+
+    monkeypatch.setattr(picture.ImageDraw.ImageDraw, "text", told)
+    return texts
+
+
+def test_the_page_names_warning_model_version_time_and_every_number(lettered):
+    found, volumes, sources = a_case()
+    encode_capture([found], volumes, sources, stamp())
+    assert lettered[:2] == ["AI RESULT - NOT VERIFIED - RESEARCH USE ONLY", "demo_chest 1.2 - 2026-03-01 08:30 +0000"]
+    assert lettered.count("AI - NOT VERIFIED") == lettered.count("slice 7 of 9") + 2 == 3
+    table = lettered[lettered.index("finding"):]
+    assert table == ["finding", "side", "slice", "diameter", "volume", "probability",
+                     "Nodule 1", "left", "7", "6.5 mm", "0.25 ml", "0.90",
+                     "structure", "volume", "Lung", f"{found.organs[0].measurements[0].value:.1f} mL"]
+
+
+def test_every_text_on_the_page_comes_from_findings_and_models(lettered):
+    found, volumes, sources = a_case(PatientName="Somebody^Else", PatientID="4711", PatientBirthDate="19010101",
+                                     AccessionNumber="A-0815", InstitutionName="Ward 7", StudyDescription="Private")
+    encode_capture([found], volumes, sources, stamp())
+    told = " ".join(lettered)
+    assert not [word for word in ("Somebody", "4711", "1901", "0815", "Ward", "Private") if word in told]
+
+
+def test_names_that_the_font_has_no_letters_for_are_said_by_their_codes(lettered):
+    found, volumes, sources = a_case()
+    label = replace(NODULE, name="结节")
+    chinese = replace(found, detections=tuple(replace(one, label=label, tracking_id=f"结节 {one.number}")
+                                              for one in found.detections))
+    encode_capture([chinese], volumes, sources, stamp(language="zh"))
+    assert "Nodule 1" in lettered
+    assert all(legible(text) for text in lettered)
+
+
+def test_what_a_reader_must_know_stands_below_the_numbers(lettered):
+    found, volumes, sources = a_case()
+    noted = replace(found, warnings=("the series leans 12.0° (gantry tilt)", *(f"remark {n}" for n in range(6))))
+    encode_capture([noted], volumes, sources, stamp())
+    assert lettered[-5:] == ["Note: the series leans 12.0° (gantry tilt)", "Note: remark 0", "Note: remark 1",
+                             "Note: remark 2", "More notes: see the report"]
+
+
+def test_letters_that_the_font_lacks_are_never_drawn():
+    assert latin("Müller 5 × 3 µm – 中") == "Muller 5 x 3 um - ?"
+    assert legible("12.0° (a/b), [c] {1}")
+
+
+def test_long_texts_are_broken_between_words_and_columns_leave_room():
+    text = "one two three four five six seven eight nine ten"
+    lines = list(wrapped(text, 120))
+    assert " ".join(lines) == text
+    assert all(wide(line) <= 120 for line in lines)
+    first, second, _ = columns([["a", "b"], ["a long cell", "c"]], 10)
+    assert (first, second) == (0, wide("a long cell") + 10)
+
+
 def test_nothing_marked_gives_no_page():
     found, volumes, sources = a_case()
     empty = findings(found.stack, np.zeros(SHAPE, np.uint8))
@@ -66,9 +134,9 @@ def test_a_lesion_known_only_by_its_box_is_outlined_too():
     found, volumes, _ = a_case()
     boxed = replace(found, segmentation=None, lesion_zyx=None)
     (tile,) = tiles_of(boxed, volumes[found.stack.series_uid])
-    ((mask, colour),) = tile.marks
+    ((mask, colour, number),) = tile.marks
     np.testing.assert_array_equal(mask, SPOT[6])
-    assert colour == NODULE.colour_rgb
+    assert (colour, number) == (NODULE.colour_rgb, "1")
 
 
 def test_the_page_is_the_same_bytes_again():

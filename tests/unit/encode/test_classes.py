@@ -14,7 +14,7 @@ from dicomnode.domain.dicom import BASIC_TEXT_SR_STORAGE, COMPREHENSIVE_3D_SR_ST
 from dicomnode.domain.findings import Classification, ModelFindings, Presence
 from dicomnode.domain.settings import ClassLabel
 from dicomnode.domain.volume import Volume
-from dicomnode.encode.capture import _lines, encode_capture
+from dicomnode.encode.capture import _tables, encode_capture
 from dicomnode.encode.picture import tiles_of
 from dicomnode.encode.sr import encode_reports
 from tests.builders import ct_series
@@ -127,5 +127,6 @@ def test_a_picture_shows_the_middle_slice_and_names_every_class():
     capture = encode_capture([found], {stack.series_uid: volume}, {stack.series_uid: SERIES}, stamp(found.provenance))
     assert capture.kind == "SC"
     assert [tile.index for tile in tiles_of(found, volume)] == [3]
-    assert [text for text, _colour in _lines([found])] == [
-        "Pleural effusion: present, probability 0.81", "Pneumothorax: absent, probability 0.05"]
+    (table,) = _tables([found])
+    assert [cells for _colour, cells in table.rows] == [
+        ("Pleural effusion", "present", "0.81"), ("Pneumothorax", "absent", "0.05")]
