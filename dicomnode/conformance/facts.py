@@ -9,7 +9,8 @@ from typing import Final
 
 from pydicom.uid import UID
 
-from dicomnode.conformance.sample import VARIANTS, Example, examples
+from dicomnode.conformance.sample import Example, Wanted, examples
+from dicomnode.conformance.sample_study import VARIANTS
 from dicomnode.domain.dicom import LABEL_MAP_SEGMENTATION_STORAGE
 from dicomnode.domain.findings import EncodedObject
 from dicomnode.domain.model import ModelFile, Outputs
@@ -74,11 +75,11 @@ class Facts:
 
 def facts(config: NodeConfig, models: Mapping[str, ModelFile]) -> Facts:
     """Read a configuration and make its objects; about two seconds."""
-    audiences = audiences_of(config)
-    outputs = outputs_of(models)
-    rejecting = any(peer.rejection_notes for peer in config.peers.values())
-    both = [examples(variant, audiences, outputs, language=config.worker.language, rejecting=rejecting)
-            for variant in VARIANTS]
+    wanted = Wanted(
+        audiences=audiences_of(config), outputs=outputs_of(models), language=config.worker.language,
+        tasks=frozenset(model.task for model in models.values()),
+        rejecting=any(peer.rejection_notes for peer in config.peers.values()))
+    both = [examples(variant, wanted) for variant in VARIANTS]
     made: dict[tuple[str, str, str], Made] = {}
     for first, second in zip(*both, strict=True):
         others = {(one.kind, _family(one)): one for one in reversed(second.objects)}

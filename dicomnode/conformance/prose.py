@@ -81,8 +81,9 @@ Implicit VR Little Endian.
 COMMITMENT: Final = """
 Asked of: {asked}. After the last object of a delivery one N-ACTION (Action Type 1) names all of them under a new
 Transaction UID. The answer is expected as N-EVENT-REPORT in an association that the peer opens to the node, in the
-SCP role (role selection). Event Type 1 completes the delivery; of Event Type 2 the failed instances are sent again.
-Without an answer commitment is asked for again after {wait_s} s.
+SCP role (role selection); one that comes in the node's own association is answered with 0x0110. Event Type 1 completes
+the delivery; of Event Type 2 the failed instances are sent again. Without an answer, and where the N-ACTION itself
+failed, commitment is asked for again after {wait_s} s; after {max_age_h} h the delivery has failed.
 """
 NO_COMMITMENT: Final = """
 No peer of this configuration has `storage_commitment = true`: commitment is not asked for. An N-EVENT-REPORT that
@@ -116,8 +117,9 @@ effect at the next start. Paths, and where the database is, are left out.
 CHARACTER_SETS: Final = """
 Every result is written in ISO_IR 192 (UTF-8). Images are read in the character sets of the table below. Where an
 image names none and holds bytes above 0x7F, the `charset_fallback` of its peer counts; without one, a study whose
-patient name or identifiers cannot be read is not analysed, and no name is guessed. Sentences of reports are in the
-language of the configuration (`{language}`); the meanings of the codes that viewers match on stay English.
+patient name or identifiers cannot be read is not analysed, and no name is guessed. Sentences of reports, and
+the meanings of the codes that people read, are in the language of the configuration (`{language}`); meanings by which
+viewers find an item stay English.
 """
 SECURITY: Final = """
 No security profile of PS3.15 is claimed. Associations are neither encrypted nor authenticated by certificates: TLS is
@@ -138,11 +140,11 @@ do not have is empty or absent. Objects that a grown study supersedes have a hig
 """
 UIDS: Final = """
 Study Instance UID and Frame of Reference UID are those of the source. SOP Instance and Series Instance UIDs are
-2.25.<UUID version 5> over the node's identity, the job and the object's role: the same job gives the same UIDs, and
-another job other ones. Every object is in a series of its own.
+2.25. and a UUID of version 5 over the node's identity, the job and the object's role: the same job gives the same
+UIDs, and another job other ones. Every object is in a series of its own.
 """
 COERCIONS: Final = """
-Values that results copy are made fit first; each change is noted in the log of the analysis, without the value. What
+Values that results copy are made fit first; each change is noted with the job, without the value. What
 is received is never changed.
 """
 TEMPLATES: Final = """

@@ -35,7 +35,7 @@ SCU_CONTEXTS: Final = "Proposed presentation contexts"
 STORE_STATUS: Final = "C-STORE responses that the node gives"
 EVENT_STATUS: Final = "N-EVENT-REPORT responses that the node gives"
 OTHER_STATUS: Final = "Responses to other requests"
-SENT_STATUS: Final = "Behaviour on C-STORE and N-ACTION responses"
+SENT_STATUS: Final = "Behaviour on C-STORE responses"
 REJECTED: Final = "Association rejections that the node sends"
 ABORTED: Final = "Aborts that the node sends"
 SCP: Final = "SCP"
@@ -44,8 +44,8 @@ CONTEXT_COLUMNS: Final = ("SOP Class", "SOP Class UID", "Transfer syntaxes", "Tr
 ANSWER_COLUMNS: Final = ("Status code", "Service status", "When", "Clause")
 
 BEHAVIOURS: Final = {
-    Outcome.STORED: "The object counts as stored; the status is kept with it, and a warning is an event.",
-    Outcome.BUSY: "The delivery is tried again later, without an end to the number of tries, until max_age_h.",
+    Outcome.STORED: "The object counts as stored; the status is kept with it and stands in the study's timeline.",
+    Outcome.BUSY: "The delivery is tried again later, for as long as the peer answers so.",
     Outcome.NOT_THIS_FORM: "The next form of the same result that the peer takes is sent; where none is left the "
                            "delivery fails, except for objects that may be left out.",
     Outcome.REFUSED: "The delivery fails and waits for an operator; its other objects are sent.",
@@ -102,7 +102,9 @@ def _commitment(facts: Facts) -> str:
     asked = [peer.name for peer in facts.receiving if peer.storage_commitment]
     if not asked:
         return prose.NO_COMMITMENT
-    return prose.COMMITMENT.format(asked=", ".join(asked), wait_s=f"{facts.config.delivery.commit_ask_again_s:g}")
+    delivery = facts.config.delivery
+    return prose.COMMITMENT.format(asked=", ".join(asked), wait_s=f"{delivery.commit_ask_again_s:g}",
+                                   max_age_h=f"{delivery.max_age_h:g}")
 
 
 def rejections() -> tuple[Table, ...]:

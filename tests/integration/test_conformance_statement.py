@@ -362,7 +362,7 @@ def test_a_listening_peer_is_proposed_the_contexts_of_the_table_and_no_other(sai
 def test_each_status_that_a_peer_answers_has_the_consequence_of_its_row(said, tmp_path):
     first, second = (outgoing_file(path) for path in write_series(tmp_path, ct_series(np.zeros((2, 4, 5), np.int16))))
     forms = replace(first, kind="SR3D"), replace(second, kind="SR", sop_class_uid=COMPREHENSIVE_SR_STORAGE)
-    for row in said.tables["Behaviour on C-STORE and N-ACTION responses"]:
+    for row in said.tables["Behaviour on C-STORE responses"]:
         lowest, _, highest = str(row["Status codes"]).partition(" to ")
         for code in {lowest, highest or lowest}:
             status = int(code, 16) if code.startswith("0x") else 0x0300

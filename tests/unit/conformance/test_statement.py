@@ -18,6 +18,7 @@ from dicomnode.conformance.facts import Facts, Made, facts
 from dicomnode.conformance.html import to_html
 from dicomnode.conformance.markdown import to_markdown
 from dicomnode.conformance.origins import Attribute, Origin, attributes
+from dicomnode.conformance.sample_model import a_model
 from dicomnode.conformance.statement import statement
 from dicomnode.domain.dicom import CHARACTER_SETS
 from dicomnode.domain.node import NodeConfig, Peer, ReceiveSettings, Route
@@ -121,6 +122,17 @@ def test_what_a_configuration_changes_changes_the_statement(config):
     roles = {row[0]: row[2:] for row in said.table("Network services").rows}
     assert roles["Storage Commitment Push Model SOP Class"] == ("Yes", "No")
     assert roles["CT Image Storage"] == ("No", "Yes")
+
+
+@pytest.mark.parametrize(("task", "there", "absent"), [
+    ("segmentation", {"SEG", "findings", "volumes"}, {"classification"}),
+    ("detection", {"findings", "negative"}, {"SEG", "volumes"}), ("classification", {"classification"}, {"SEG", "volumes"})])
+def test_the_objects_are_those_of_what_the_models_do(config, task, there, absent):
+    known = facts(config, {"any": a_model(0, task)})
+    met = {made.kind for made in known.made} | {made.group for made in known.made}
+    assert there <= met
+    assert not absent & met
+    assert {"TEXT", "KOS"} <= {made.kind for made in known.made}
 
 
 def test_the_character_sets_are_those_that_the_node_decodes_with_whom_they_are_assumed_for(said):
