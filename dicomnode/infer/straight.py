@@ -93,17 +93,25 @@ def returned_box(box_zyx: Box, straight: SliceStack, stack: SliceStack) -> Box:
 def said(stack: SliceStack) -> str:
     """Say how a stack is not upright or not even, and what was done about it."""
     leans = f"leans {stack.tilt_deg:.1f}° (gantry tilt)" if stack.tilt_deg > UPRIGHT_DEG else ""
-    gaps, usual = stack.gaps_mm, stack.slice_spacing_mm
-    widest = int(gaps.argmax())
-    uneven = "" if _is_even(stack) else (
-        f"has slices {gaps.min():.1f} to {gaps.max():.1f} mm apart, usually {usual:.1f} mm, the widest gap after "
-        f"slice {widest + 1}")
+    uneven = "" if _is_even(stack) else _unevenness(stack)
     return (f"the series {' and '.join(part for part in (leans, uneven) if part)}: the model saw it resampled by the "
             "true positions of its slices")
 
 
+def _unevenness(stack: SliceStack) -> str:
+    gaps, usual = stack.gaps_mm, stack.slice_spacing_mm
+    if np.ptp(gaps) <= _tolerance_mm(stack) and np.ptp(gaps) * len(gaps) <= stack.position_error_mm:
+        return f"has slices that lie up to {stack.position_error_mm:.2g} mm beside one line"
+    return (f"has slices {gaps.min():.4g} to {gaps.max():.4g} mm apart, usually {usual:.4g} mm, the widest gap after "
+            f"slice {int(gaps.argmax()) + 1}")
+
+
 def _is_even(stack: SliceStack) -> bool:
-    return stack.position_error_mm <= max(EVEN_FRACTION * stack.slice_spacing_mm, EVEN_MM)
+    return stack.position_error_mm <= _tolerance_mm(stack)
+
+
+def _tolerance_mm(stack: SliceStack) -> float:
+    return max(EVEN_FRACTION * stack.slice_spacing_mm, EVEN_MM)
 
 
 def _plane(source: SlicePlane, stack: SliceStack, position: NDArray[np.float64]) -> SlicePlane:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -26,6 +27,7 @@ from tests.builders import ct_series, write_series
 from tests.bundles import save_weights, spleen_form
 from tests.detection_bundles import bright_spots, detection_model
 from tests.findings import NODE_ID
+from tests.live import need
 from tests.shared import dicom_files, unpacked
 from tests.threshold_bundles import PREPROCESSING, threshold_model
 
@@ -154,14 +156,24 @@ def test_volume_and_place_are_those_of_the_patient(found_in, case):
 
 @pytest.mark.parametrize(("case", "says"), [
     ("tilted", "leans 18.5° (gantry tilt): the model saw it resampled by the true positions of its slices"),
-    ("uneven", "has slices 2.0 to 4.0 mm apart, usually 2.0 mm, the widest gap after slice 13"),
-    ("uneven and tilted", "leans 12.0° (gantry tilt) and has slices 2.0 to 4.0 mm apart"),
+    ("uneven", "has slices 2 to 4 mm apart, usually 2 mm, the widest gap after slice 13"),
+    ("uneven and tilted", "leans 12.0° (gantry tilt) and has slices 2 to 4 mm apart"),
     ("gap", "has slices 2.5 to 7.5 mm apart, usually 2.5 mm, the widest gap after slice 11"),
 ])
 def test_the_report_says_what_was_resampled(found_in, case, says):
     reports = [dcmread(BytesIO(one.payload)) for one in found_in[case].objects if one.kind.startswith("SR")]
     texts = [item.TextValue for report in reports for item in contents(report) if "TextValue" in item]
     assert any(says in text for text in texts), texts
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_object_of_such_a_series_is_valid(found_in, case, tmp_path):
+    dciodvfy = need("dciodvfy", "dicom3tools")
+    for number, one in enumerate(found_in[case].objects):
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(one.payload)
+        done = subprocess.run([dciodvfy, path], capture_output=True, text=True, check=False)
+        assert [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")] == [], one.kind
 
 
 @pytest.mark.parametrize("fast", [False, True])

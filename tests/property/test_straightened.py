@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.infer.onto import onto
-from dicomnode.infer.straight import is_straight, returned, returned_box, straightened
+from dicomnode.infer.straight import is_straight, returned, returned_box, said, straightened
 from tests.bundles import stack as upright
 
 ROWS, COLUMNS = 48, 40
@@ -172,3 +172,16 @@ def test_a_regular_stack_is_handed_over_untouched(count, mm, turn):
 def test_positions_written_with_few_digits_are_still_regular():
     stack = leaning(np.diff(np.round(np.arange(40) * 0.625, 2)), 0.0)
     assert straightened(stack) is stack
+
+
+@pytest.mark.parametrize(("gaps", "tilt", "beside", "says"), [
+    ([2.0] * 6, 12.0, 0.0, "leans 12.0° (gantry tilt): the model"),
+    ([2.0, 2.0, 3.5, 2.0], 0.0, 0.0, "has slices 2 to 3.5 mm apart, usually 2 mm, the widest gap after slice 3: the"),
+    ([2.0] * 6, 0.0, 0.3, "has slices that lie up to 0.3 mm beside one line: the model"),
+    ([1.0] * 30 + [1.015] * 30, 0.0, 0.0, "has slices 1 to 1.015 mm apart, usually 1.00"),
+])
+def test_the_reader_is_told_what_was_uneven(gaps, tilt, beside, says):
+    stack = leaning(gaps, tilt)
+    moved = stack.planes[2].position_lps_mm + beside * stack.planes[2].row_lps
+    planes = (*stack.planes[:2], replace(stack.planes[2], position_lps_mm=moved), *stack.planes[3:])
+    assert says in said(replace(stack, planes=planes))
