@@ -18,7 +18,7 @@ from dicomnode.conformance.origins import Attribute, attributes
 from dicomnode.conformance.sample import REJECTED
 from dicomnode.read.normalise import SINGLE, WANTED, normalise
 
-COLUMNS: Final = ("Attribute", "Tag", "VR", "Origin", "Value")
+COLUMNS: Final = ("Attribute", "Tag", "VR", "Presence", "Origin", "Value")
 MADE: Final = "Objects that this configuration makes"
 COERCED: Final = "Values that are made fit before they are copied"
 TEMPLATE_TABLE: Final = "Templates and context groups"
@@ -75,7 +75,7 @@ def _title(made: Made) -> str:
 
 def _attributes(made: Made) -> Table:
     header = dcmread(BytesIO(made.first[0].payload), stop_before_pixels=True)
-    found = attributes(made.first, made.second)
+    found = attributes(made.first, made.second, made.sparse)
     title = f"Attributes of {_title(made)} (Modality {header.Modality})"
     return Table(title=title, columns=COLUMNS, rows=tuple(_row(one) for one in found))
 
@@ -84,7 +84,7 @@ def _row(one: Attribute) -> tuple[Cell, ...]:
     tag = Tag(one.path[-1])
     name = dictionary_description(tag) if dictionary_has_tag(tag) else "private"
     return ("> " * (len(one.path) - 1) + name, f"({tag.group:04X},{tag.element:04X})", one.vr,
-            ", ".join(origin.value for origin in one.origins), _value(one))
+            one.presence.value, ", ".join(origin.value for origin in one.origins), _value(one))
 
 
 def _value(one: Attribute) -> Cell:

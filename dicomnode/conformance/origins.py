@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from io import BytesIO
 from typing import Any, Final
@@ -36,6 +36,15 @@ class Origin(Enum):
     SEQUENCE = "items"  # see the rows below
 
 
+class Presence(Enum):
+    """Whether an attribute is there, by the names of PS3.2."""
+
+    ALWAYS = "ALWAYS"  # with a value
+    VNAP = "VNAP"  # value not always present
+    ANAP = "ANAP"  # attribute not always present
+    EMPTY = "EMPTY"  # never with a value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
     """One attribute of an object, in every place where it stands on one path.
@@ -51,6 +60,7 @@ class Attribute:
     path: Path
     vr: str
     origins: tuple[Origin, ...]
+    presence: Presence = Presence.ALWAYS
     fixed: tuple[str, ...] = ()
     copy_of: str = ""
 
@@ -66,18 +76,34 @@ class _Seen:
     node: Values
 
 
-def attributes(first: tuple[EncodedObject, Example], second: tuple[EncodedObject, Example]) -> tuple[Attribute, ...]:
-    """Return every attribute of two objects of one kind, in the data set's order, with its origin."""
+def attributes(first: tuple[EncodedObject, Example], second: tuple[EncodedObject, Example], sparse: EncodedObject
+               ) -> tuple[Attribute, ...]:
+    """Return every attribute of objects of one kind, in the data set's order, with its origin and presence."""
     one, other = _seen(*first), _seen(*second)
-    return tuple(_attribute(path, one, other) for path in sorted({*one.vrs, *other.vrs}))
+    few, _ = _held(sparse)
+    return tuple(replace(_attribute(path, one, other), presence=_presence(path, one.values, other.values, few))
+                 for path in sorted({*one.vrs, *other.vrs}))
 
 
-def _seen(encoded: EncodedObject, example: Example) -> _Seen:
+def _presence(path: Path, *objects: Mapping[Path, Values]) -> Presence:
+    if not all(path in one for one in objects):
+        return Presence.ANAP
+    valued = [bool(one[path]) for one in objects]
+    return Presence.ALWAYS if all(valued) else Presence.VNAP if any(valued) else Presence.EMPTY
+
+
+def _held(encoded: EncodedObject) -> tuple[dict[Path, Values], dict[Path, str]]:
+    """Return the values and the VR of every attribute."""
     values: dict[Path, Values] = {}
     vrs: dict[Path, str] = {}
     for path, element in elements(dcmread(BytesIO(encoded.payload))):
         vrs[path] = element.VR
         values[path] = values.get(path, frozenset()) | _texts(element)
+    return values, vrs
+
+
+def _seen(encoded: EncodedObject, example: Example) -> _Seen:
+    values, vrs = _held(encoded)
     source: dict[str, Values] = {}
     for header in example.headers:
         for element in header:

@@ -131,12 +131,12 @@ The receiver accepts only its own AE title as the called one. {unknown} A peer m
 (`addresses`). Whatever else is received is answered as the tables of rejections and aborts say.
 """
 ATTRIBUTES: Final = """
-Each table lists every attribute of an object as the node's encoders wrote it, twice, for two made-up studies with
-nothing in common. Origin: *copied*, the value of the same attribute of the source images, or of the one that is
-named; *model file*, stated there; *node*, the node's identity, made with its database; *fixed*, the same in every
-object of this version; *generated*, computed for the object; *empty*, present without a value; *items*, a sequence
-whose items follow, marked with >. Where several origins are named, items differ. An attribute that the source images
-do not have is empty or absent. Objects that a grown study supersedes have a higher Series Number.
+Each table lists every attribute of an object as the node's encoders wrote it for made-up studies: two with nothing in
+common, and one whose images have nothing but what analysis needs. Origin: *copied*, the value of the same attribute of
+the source images, or of the one that is named; *model file*, stated there; *node*, the node's identity, made with its
+database; *fixed*, the same in every object of this version; *generated*, computed for the object; *empty*, without a
+value; *items*, a sequence whose items follow, marked with >. Where several origins are named, items differ. Presence:
+ALWAYS, with a value; VNAP, value not always present; ANAP, attribute not always present; EMPTY, never with a value.
 """
 UIDS: Final = """
 Study Instance UID and Frame of Reference UID are those of the source. SOP Instance and Series Instance UIDs are

@@ -72,13 +72,19 @@ class Example:
     identity: Identity
 
 
-def examples(variant: int, wanted: Wanted) -> tuple[Example, ...]:
-    """Return the results of one of the two studies, in each case that the configuration may meet."""
+def examples(variant: int, wanted: Wanted, *, sparse: bool = False) -> tuple[Example, ...]:
+    """Return the results of one of the two studies, in each case that the configuration may meet.
+
+    Parameters
+    ----------
+    sparse:
+        Whether its images have only what is needed.
+    """
     identity = Identity(node_id=uuid.UUID(int=0xA0 + variant), job_key=f"example {variant}", language=wanted.language,
                         predecessors=PREDECESSORS[variant])
     at = FIRST + LATER * variant
     with TemporaryDirectory() as folder:
-        paths = write_study(Path(folder), variant)
+        paths = write_study(Path(folder), variant, sparse=sparse)
         headers = tuple(dcmread(path, stop_before_pixels=True) for path in paths)
         loaded = load(paths, ROLE)
         made = [

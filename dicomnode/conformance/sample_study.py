@@ -41,19 +41,24 @@ HEADER: Final[dict[str, tuple[object, object]]] = {
     "WindowCenter": ("40", "50"), "WindowWidth": ("400", "350"),
 }
 """Keyword → its value in each of the two studies; None: it has none."""
+NEEDED: Final = frozenset({
+    "ImageType", "PixelSpacing", "ImageOrientationPatient", "SamplesPerPixel", "PhotometricInterpretation",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
+})
+"""What no image may lack that is to be analysed; a study of such images is sparse."""
 MODALITIES: Final = ("CT", "MR")
 SOP_CLASSES: Final = (CTImageStorage, MRImageStorage)
 SHAPES_ZYX: Final = ((6, 40, 48), (8, 56, 64))
 
 
-def write_study(folder: Path, variant: int) -> Sequence[Path]:
+def write_study(folder: Path, variant: int, *, sparse: bool = False) -> Sequence[Path]:
     """Write one of the two studies, an image a file, and return the files."""
     count, rows, columns = SHAPES_ZYX[variant]
     paths = []
     for index in range(count):
         image = Dataset()
         for keyword, values in HEADER.items():
-            if values[variant] is not None:
+            if values[variant] is not None and (keyword in NEEDED or not sparse):
                 setattr(image, keyword, values[variant])
         image.Modality, image.Rows, image.Columns = MODALITIES[variant], rows, columns
         _identify(image, variant, index)

@@ -35,7 +35,12 @@ def statement(config: NodeConfig, models: Mapping[str, ModelFile]) -> Statement:
     EncodingError
         If an encoder cannot write its example: our fault.
     """
-    known = facts(config, models)
+    return statement_of(facts(config, models))
+
+
+def statement_of(known: Facts) -> Statement:
+    """Return the statement of what is known of a configuration."""
+    config = known.config
     title = f"DICOM Conformance Statement: {MANUFACTURER} {__version__}, {config.node.ae_title}"
     return Statement(title=title, sections=(
         _overview(known),

@@ -17,9 +17,9 @@ from dicomnode.conformance.document import Section, Statement, Table
 from dicomnode.conformance.facts import Facts, Made, facts
 from dicomnode.conformance.html import to_html
 from dicomnode.conformance.markdown import to_markdown
-from dicomnode.conformance.origins import Attribute, Origin, attributes
+from dicomnode.conformance.origins import Attribute, Origin, Presence, attributes
 from dicomnode.conformance.sample_model import a_model
-from dicomnode.conformance.statement import statement
+from dicomnode.conformance.statement import statement, statement_of
 from dicomnode.domain.dicom import CHARACTER_SETS
 from dicomnode.domain.node import NodeConfig, Peer, ReceiveSettings, Route
 from dicomnode.errors import RefusedInstance
@@ -29,6 +29,7 @@ TAGS = {
     "PatientID": 0x00100020, "SOPInstanceUID": 0x00080018, "Manufacturer": 0x00080070, "ReferencedSOP": 0x00081155,
     "DeviceSerialNumber": 0x00181000, "Segments": 0x00620002, "Type": 0x0062000F, "CodeValue": 0x00080100,
     "Performed": 0x0040A372, "SourceImages": 0x00082112, "SeriesDescription": 0x0008103E, "SegmentNumber": 0x00620004,
+    "PatientAge": 0x00101010, "Predecessors": 0x0040A360,
 }
 
 
@@ -48,12 +49,13 @@ def known(config) -> Facts:
 
 
 @pytest.fixture(scope="module")
-def said(config) -> Statement:
-    return statement(config, {})
+def said(known) -> Statement:
+    return statement_of(known)
 
 
 def origin(made: Made, *names: str) -> Attribute:
-    (found,) = [one for one in attributes(made.first, made.second) if one.path == tuple(TAGS[name] for name in names)]
+    path = tuple(TAGS[name] for name in names)
+    (found,) = [one for one in attributes(made.first, made.second, made.sparse) if one.path == path]
     return found
 
 
@@ -82,10 +84,19 @@ def test_what_the_model_file_states_is_told_from_what_is_computed(known):
     assert origin(of_kind(known, "SR3D"), "Performed").origins == (Origin.EMPTY,)
 
 
+def test_what_images_may_lack_is_empty_or_absent_in_the_results_and_said_to_be(known):
+    seg = of_kind(known, "SEG")
+    assert origin(seg, "PatientID").presence is Presence.VNAP
+    assert origin(seg, "PatientAge").presence is Presence.ANAP
+    assert origin(seg, "SOPInstanceUID").presence is Presence.ALWAYS
+    assert origin(of_kind(known, "SR3D"), "Performed").presence is Presence.EMPTY
+    assert origin(of_kind(known, "SR3D"), "Predecessors").presence is Presence.ANAP
+
+
 def test_no_attribute_is_listed_twice_and_every_object_that_peers_take_is_there(known, said):
     assert {made.kind for made in known.made} == set(known.config.peers["pacs"].takes)
     for made in known.made:
-        paths = [one.path for one in attributes(made.first, made.second)]
+        paths = [one.path for one in attributes(made.first, made.second, made.sparse)]
         assert len(paths) == len(set(paths)) > 60
     titles = [table.title for _, section in said.numbered() for table in section.tables]
     assert len(titles) == len(set(titles))
@@ -126,7 +137,8 @@ def test_what_a_configuration_changes_changes_the_statement(config):
 
 @pytest.mark.parametrize(("task", "there", "absent"), [
     ("segmentation", {"SEG", "findings", "volumes"}, {"classification"}),
-    ("detection", {"findings", "negative"}, {"SEG", "volumes"}), ("classification", {"classification"}, {"SEG", "volumes"})])
+    ("detection", {"findings", "negative"}, {"SEG", "volumes"}),
+    ("classification", {"classification"}, {"SEG", "volumes"})])
 def test_the_objects_are_those_of_what_the_models_do(config, task, there, absent):
     known = facts(config, {"any": a_model(0, task)})
     met = {made.kind for made in known.made} | {made.group for made in known.made}
@@ -207,8 +219,8 @@ def test_html_and_json_together_are_refused(tmp_path: Path):
     assert (done.exit_code, "choose one" in done.output) == (2, True)
 
 
-def test_the_command_prints_a_page_or_markdown_of_a_node_without_routes(tmp_path: Path):
+def test_a_node_without_routes_has_a_statement_too(tmp_path: Path):
     (tmp_path / "node.toml").write_text("", encoding="utf-8")
-    words = ["conformance", "--config", str(tmp_path / "node.toml")]
-    assert CliRunner().invoke(cli, words).stdout.startswith("# DICOM Conformance Statement: dicomnode ")
-    assert CliRunner().invoke(cli, [*words, "--html"]).stdout.startswith("<!doctype html>")
+    done = CliRunner().invoke(cli, ["conformance", "--config", str(tmp_path / "node.toml"), "--html"])
+    assert done.stdout.startswith("<!doctype html>")
+    assert "SEG" in done.stdout
