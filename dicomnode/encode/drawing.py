@@ -61,6 +61,8 @@ def drawing_of(findings: ModelFindings, segments: tuple[Segment, ...]) -> Drawin
 
 
 def _numbers_on(numbers_yx: Mask) -> frozenset[int]:
-    if not numbers_yx.any():
+    rows = np.flatnonzero(numbers_yx.any(axis=1))
+    if not rows.size:
         return frozenset()
-    return frozenset(np.flatnonzero(np.bincount(numbers_yx.ravel())).tolist()) - {0}
+    drawn = numbers_yx[rows[0]: rows[-1] + 1]  # counting is slow: not where nothing is
+    return frozenset(np.flatnonzero(np.bincount(drawn.ravel())).tolist()) - {0}
