@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dicomnode.adopt.guess import About, GuessedInput, GuessedLabel
+from dicomnode.adopt.sequences import telling_lines
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import MOST_OVERLAPPING
 
@@ -69,6 +70,8 @@ def _input(one: GuessedInput, *, volumetric: bool, first: bool) -> Iterator[str]
     yield f"role = {_text(one.role)}"
     yield f"modality = {_text(one.modality)}   # CONFIRM"
     yield f"slices = {{ min = {10 if volumetric else 1} }}   # CONFIRM, with orientation, spacing_mm and prefer"
+    for line in telling_lines(one.contains):
+        yield f"{line}   # CONFIRM: as your scanners set it"
     if one.contains:
         yield f"prefer = {{ SeriesDescription = {_text(one.contains)} }}   # CONFIRM: how your scanners name it"
     if not first:

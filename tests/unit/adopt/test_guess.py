@@ -85,6 +85,11 @@ def test_four_sequences_become_four_inputs_in_the_order_of_the_network(tmp_path)
     assert [(role.role, dict(role.prefer)) for role in model.inputs] == [
         ("t1c", {"SeriesDescription": "T1c"}), ("t1", {"SeriesDescription": "T1"}),
         ("t2", {"SeriesDescription": "T2"}), ("flair", {"SeriesDescription": "FLAIR"})]
+    assert [role.contrast for role in model.inputs] == ["with", "without", "any", "any"]
+    assert [str(role.when["EchoTime"]) for role in model.inputs] == [
+        "at most 30", "at most 30", "at least 70", "at least 70"]
+    assert [str(role.when["InversionTime"]) for role in model.inputs] == [
+        "at most 1400, or absent", "at most 1400, or absent", "at most 1000, or absent", "at least 1500"]
     assert [label.value for label in model.labels] == [1, 2, 3]
     assert any("overlap" in doubt for doubt in found.doubts)
 
