@@ -242,6 +242,8 @@ def test_process_gives_the_same_volumes_as_the_node(node, pacs, chest, tmp_path,
     numbers = {str(item.MeasuredValueSequence[0].NumericValue) for report in online for item in walk(report)
                if item.ValueType == "NUM" and item.get("MeasuredValueSequence")}
     assert {v for g in offline.groups for v in g.numbers.values()}
+    (manifest,) = (tmp_path / "out").glob("KOS.*.dcm")
+    assert evidence(dcmread(manifest)) < {dcmread(path).SOPInstanceUID for path in (tmp_path / "out").glob("*.dcm")}
     mine = {str(item.MeasuredValueSequence[0].NumericValue) for path in (tmp_path / "out").glob("*.dcm")
             if dcmread(path).Modality == "SR" for item in walk(dcmread(path))
             if item.ValueType == "NUM" and item.get("MeasuredValueSequence")}
