@@ -19,6 +19,7 @@ from dicomnode.config.model_schema import (
     RuntimeTable,
 )
 from dicomnode.config.problems import shown
+from dicomnode.config.retired import current_category
 from dicomnode.config.toml import check, parse, read_text
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import (
@@ -161,6 +162,7 @@ def _label(table: LabelTable) -> Label:
     values: dict[str, Any] = dict(table)
     for key in ("category", "type", "modifier", "region"):
         values[key] = _code(values.get(key))
+    values["category"] = current_category(values["category"])
     values["colour_rgb"] = tuple(table["colour_rgb"])
     if "measure" in table:
         values["measure"] = tuple(table["measure"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def test_the_example_comes_out_as_written():
     assert example.runtime.overrides == {"inferer#overlap": 0.25}
     assert example.self_test is not None
     assert example.self_test.dice_at_least == {"Nodule": 0.8}
+
+
+@pytest.mark.parametrize(("scheme", "value", "now"), [
+    ("SCT", "123037004", "91723000"), ("SRT", "M-01000", "49755003"), ("SCT", "49755003", "49755003"),
+    ("99X", "123037004", "123037004")])
+def test_a_category_that_is_retired_is_replaced_by_what_took_its_place(scheme, value, now):
+    was = f'category = {{ value = "{value}", scheme = "{scheme}"'
+    met = re.sub(r'category = \{ value = "\d+", scheme = "SCT"', was, EXAMPLE)
+    assert model(met).labels[0].category.value == now
 
 
 @pytest.mark.parametrize(("written", "meant", "said"), [
