@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from dicomnode.domain.condition import Condition
 from dicomnode.domain.model import InputRole, Limits, ModelFile, Range, SpacingLimits
 from dicomnode.domain.node import Route
 from dicomnode.domain.study import INDEXED_KEYWORDS, SeriesRecord
@@ -19,8 +20,13 @@ WISHES = {"NumberOfFrames": "most", "SliceThickness": "thinnest", "ConvolutionKe
           "SeriesDescription": "lung"}
 ROLE = InputRole(role="ct", slices=Range(min=2), spacing_mm=SpacingLimits(max_between_slices=5.0, max_in_plane=2.0),
                  orientation="axial", prefer=WISHES, when={"BodyPartExamined": ("CHEST",)})
+CHOOSY = replace(ROLE, role="choosy", required=False, contrast="without", when={
+    "EchoTime": Condition(min=1, max=100, or_absent=True), "ImageType": Condition(lacks=("MIP",)),
+    "SeriesDescription": Condition(contains=("Br",), or_absent=True), "ContrastBolusAgent": Condition(present=False),
+}, prefer={"KVP": 100.0, "ConvolutionKernel": ("B31", "B30"), "ContrastBolusAgent": "absent", **WISHES})
 MODEL = ModelFile(name="m", task="segmentation", bundle="b", digest="sha256:" + "0" * 64, intended_use="test",
-                  inputs=(ROLE,), labels=(), limits=Limits(age_years=Range(min=18, max=120)))
+                  inputs=(ROLE, CHOOSY), labels=(), limits=Limits(
+                      age_years=Range(min=18, max=120), when={"KVP": Condition(max=200, or_absent=True)}))
 values = st.lists(st.sampled_from(ODD) | st.text(max_size=12), max_size=6).map(tuple)
 
 
