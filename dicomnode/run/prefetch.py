@@ -1,8 +1,8 @@
 """The images of the study that comes next are read while the present one is computed.
 
 Nothing is claimed: the next job stays scheduled, any worker may take it, and a worker that dies leaves no trace of what
-it had read. What was read is handed over only for exactly the same files and character set, to a role that takes it, so
-that it cannot matter which job asks.
+it had read. What was read is handed over only for exactly the same files, character set and stack, to a role that takes
+it, so that it cannot matter which job asks.
 
 Notes
 -----
@@ -28,10 +28,10 @@ from dicomnode.ledger import jobs
 from dicomnode.ledger.engine import Ledger
 from dicomnode.read.series import LoadedSeries, admit, load
 from dicomnode.run.inputs import Inputs
+from dicomnode.run.reading import SeriesKey, key_of
 
 LOOK_EVERY_S: Final = 0.5
-Found: TypeAlias = dict[tuple[tuple[Path, ...], str], LoadedSeries]
-"""(files, character set) → what they hold."""
+Found: TypeAlias = dict[SeriesKey, LoadedSeries]
 
 log = logs.get("run")
 
@@ -101,7 +101,7 @@ class ReadAhead:
 
     def load(self, paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") -> LoadedSeries:
         """Return a series, from what was read ahead where it is there; raises as ``read.series.load``."""
-        found = self._held().pop((tuple(paths), charset_fallback), None)
+        found = self._held().pop(key_of(paths, role, charset_fallback), None)
         if found is None:
             return load(paths, role, charset_fallback=charset_fallback)
         admit(found.volume.stack, role)
@@ -131,7 +131,7 @@ class ReadAhead:
         reading.job_id, began_s = job.job_id, time.monotonic()
         charset = self._inputs.charset_fallback(job.snapshot)
         tasks = self._inputs.tasks(job.job_id, job.study_uid, job.snapshot)
-        wanted = {(tuple(task.paths[role.role]), charset): role for task in tasks
+        wanted = {key_of(task.paths[role.role], role, charset): role for task in tasks
                   for role in task.model.inputs if role.role in task.paths}
         found: Found = {}
 

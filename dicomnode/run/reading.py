@@ -20,16 +20,25 @@ class Reader(Protocol):
         """Return the series; raises as ``read.series.load``."""
 
 
+SeriesKey = tuple[tuple[Path, ...], str, str, str]
+"""Files, character set, and which stack of them: what decides what is read."""
+
+
+def key_of(paths: Sequence[Path], role: InputRole, charset_fallback: str) -> SeriesKey:
+    """Return what must be equal for one reading to serve another role."""
+    return tuple(paths), charset_fallback, role.split_by, role.split_take
+
+
 class Once:
     """Reads each series once and holds it; a later role only checks whether it takes it."""
 
     def __init__(self, reader: Reader = load) -> None:
         self._reader = reader
-        self._held: dict[tuple[tuple[Path, ...], str, str, str], LoadedSeries] = {}
+        self._held: dict[SeriesKey, LoadedSeries] = {}
 
     def __call__(self, paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "") -> LoadedSeries:
         """Return the series; raises as ``read.series.load``."""
-        key = (tuple(paths), charset_fallback, role.split_by, role.split_take)
+        key = key_of(paths, role, charset_fallback)
         held = self._held.get(key)
         if held is not None:
             admit(held.volume.stack, role)

@@ -121,6 +121,7 @@ def test_what_was_read_serves_once_and_only_the_same_files_and_character_set_and
     ((key, kept),) = held.items()
     assert ahead.load(paths, InputRole(role="ct"), charset_fallback="GB18030") is not kept
     assert ahead.load(paths[::-1], InputRole(role="ct")) is not kept
+    assert ahead.load(paths, InputRole(role="ct", split_by="AcquisitionNumber")) is not kept
     assert ahead.load(paths, InputRole(role="ct")) is kept
     assert ahead.load(paths, InputRole(role="ct")) is not kept
     held[key] = kept

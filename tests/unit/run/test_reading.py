@@ -9,7 +9,7 @@ from dicomnode.domain.model import InputRole, Range
 from dicomnode.errors import NoSuitableSeries
 from dicomnode.read.series import load
 from dicomnode.run.reading import Once
-from tests.builders import ct_series, write_series
+from tests.builders import ct_series, uid_of, write_series
 
 ROLE = InputRole(role="ct")
 
@@ -53,3 +53,14 @@ def test_other_files_and_another_character_set_are_read_by_themselves(paths):
     once(paths, ROLE, charset_fallback="GB18030")
 
     assert len(read) == 3
+
+
+def test_two_models_that_take_different_stacks_of_a_series_each_get_theirs(tmp_path):
+    values = [np.full((4, 8, 8), number, np.int16) for number in (10, 20)]
+    paths = write_series(tmp_path, [
+        image for number, hu in enumerate(values)
+        for image in ct_series(hu, AcquisitionNumber=number, SOPInstanceUID=lambda k, n=number: uid_of(n, k))])
+    once = Once()
+    found = [once(paths, InputRole(role="ct", split_by="AcquisitionNumber", split_take=take)).volume.values_zyx.max()
+             for take in ("first", "last", "first")]
+    assert found == [10, 20, 10]
