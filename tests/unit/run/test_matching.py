@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from dicomnode.config import load, load_model
-from dicomnode.ledger import census
+from dicomnode.ledger import census, jobs
 from dicomnode.run.keeper import Keeper
+from dicomnode.run.matching import notice_after_failure
 from dicomnode.spool import Spool
 from tests.builders import ct_series, write_file
+from tests.ledger_rows import NOW, a_closed_study, a_job, a_snapshot, claim_job
 
 MODELS = Path(__file__).parents[3] / "config" / "models"
 NODE = """
@@ -82,3 +84,16 @@ def test_a_study_whose_images_came_again_with_other_pixels_ends_the_work_that_wa
     run_to_rest(keeper, now + timedelta(hours=2))
 
     assert sorted(work(sqlite_ledger)) == left
+
+
+def test_the_notice_of_an_analysis_that_failed_names_what_the_analysis_would_have_superseded(sqlite_ledger):
+    a_closed_study(sqlite_ledger)
+    earlier = ("1.2.840.10008.5.1.4.1.1.88.33:2.25.9",)
+    a_job(sqlite_ledger, snapshot=a_snapshot(report_not_analysed=True, predecessors=earlier))
+    job = claim_job(sqlite_ledger)
+    with sqlite_ledger.write() as c:
+        jobs.fail(c, job, now=NOW, reason="ModelFailed: x")
+        notice_after_failure(c, jobs.get(c, job.job_id), reason="ModelFailed", text="x", now=NOW)
+    notice = claim_job(sqlite_ledger)
+    assert (notice.kind, notice.snapshot.reason) == ("notice", "ModelFailed")
+    assert notice.snapshot.predecessors == earlier
