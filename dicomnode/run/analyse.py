@@ -25,7 +25,7 @@ from dicomnode.infer.output import RawOutput
 from dicomnode.infer.pool import Pool
 from dicomnode.read.series import LoadedSeries, load, load_headers
 from dicomnode.run.encoding import Material, encode_all
-from dicomnode.run.reading import Once, Reader, looked_at
+from dicomnode.run.reading import Once, Reader, beside, looked_at
 
 Progress = Callable[[str, float], None]
 """Called with a stage name and the fraction of it that is done."""
@@ -182,7 +182,7 @@ def _run_model(
         contoured=task.model.outputs.mark == "contour",
     )
     result.findings, result.models = (*result.findings, findings), (*result.models, task.model)
-    result.loaded = {**result.loaded, reference.volume.stack.series_uid: reference}
+    result.loaded = beside(result.loaded, reference)
     _account(result, output, [said for one in loaded.values() for said in one.notes])
 
 

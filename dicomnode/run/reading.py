@@ -8,6 +8,7 @@ from typing import Protocol
 
 from dicomnode.domain.model import InputRole, ModelFile
 from dicomnode.domain.volume import Volume
+from dicomnode.errors import UnalignedInputs
 from dicomnode.read.padding import for_the_network
 from dicomnode.read.quality import quality_warnings
 from dicomnode.read.series import LoadedSeries, admit, load
@@ -45,6 +46,27 @@ class Once:
             return held
         self._held[key] = read = self._reader(paths, role, charset_fallback=charset_fallback)
         return read
+
+
+def beside(loaded: Mapping[str, LoadedSeries], one: LoadedSeries) -> dict[str, LoadedSeries]:
+    """Return what was read, by series, and one more; one set of results cannot show two stacks of one series.
+
+    Raises
+    ------
+    UnalignedInputs
+        If another model of the route was given another stack of the same series.
+    """
+    stack = one.volume.stack
+    known = loaded.get(stack.series_uid)
+    if known is not None and _carriers(known) != _carriers(one):
+        raise UnalignedInputs(
+            f"two models of the route take different stacks of series {stack.series_uid} (split_by, split_take): give "
+            "each a route of its own")
+    return {**loaded, stack.series_uid: one}
+
+
+def _carriers(one: LoadedSeries) -> list[tuple[str, int]]:
+    return [(plane.instance.sop_instance_uid, plane.frame) for plane in one.volume.stack.planes]
 
 
 def looked_at(loaded: Mapping[str, LoadedSeries], model: ModelFile) -> tuple[dict[str, Volume], tuple[str, ...]]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dicomnode.domain.model import InputRole, Range
-from dicomnode.errors import NoSuitableSeries
+from dicomnode.errors import NoSuitableSeries, UnalignedInputs
 from dicomnode.read.series import load
-from dicomnode.run.reading import Once
+from dicomnode.run.reading import Once, beside
 from tests.builders import ct_series, uid_of, write_series
 
 ROLE = InputRole(role="ct")
@@ -64,3 +64,15 @@ def test_two_models_that_take_different_stacks_of_a_series_each_get_theirs(tmp_p
     found = [once(paths, InputRole(role="ct", split_by="AcquisitionNumber", split_take=take)).volume.values_zyx.max()
              for take in ("first", "last", "first")]
     assert found == [10, 20, 10]
+
+
+def test_one_set_of_results_cannot_show_two_stacks_of_one_series(tmp_path):
+    paths = write_series(tmp_path, [
+        image for number in (1, 2) for image in ct_series(
+            np.zeros((4, 8, 8), np.int16), AcquisitionNumber=number, SOPInstanceUID=lambda k, n=number: uid_of(n, k))])
+    first, last = (load(paths, InputRole(role="ct", split_by="AcquisitionNumber", split_take=take))
+                   for take in ("first", "last"))
+    held = beside({}, first)
+    assert beside(held, first) == held
+    with pytest.raises(UnalignedInputs, match=r"different stacks of series .* a route of its own"):
+        beside(held, last)
