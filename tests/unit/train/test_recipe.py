@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from dicomnode.train.fit.rates import cycles_of
 from dicomnode.train.fit.recipe import read_recipe, recipe_of, shipped_recipes
 from dicomnode.train.fit.settings import Schedule
 from tests.training import small_config, small_recipe
+
+ROOT = Path(__file__).resolve().parents[3]
+RECIPES = ROOT / "dicomnode" / "train" / "recipes"
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -116,3 +120,11 @@ def test_other_shapes_of_the_schedule_end_where_they_say(shape, last):
     schedule = Schedule(shape=shape, warm_up=0.1, final=0.0)
     assert cycle.rate(49, schedule) == pytest.approx(0.01 * last)
     assert cycle.rate(5, schedule) == pytest.approx(0.01, rel=0.02)
+
+
+def test_the_brain_recipe_asks_for_the_series_that_the_shipped_model_file_asks_for():
+    recipe = yaml.safe_load((RECIPES / "demo_brain.yaml").read_text(encoding="utf-8"))
+    shipped = tomllib.loads((ROOT / "config" / "models" / "demo_brain.toml").read_text(encoding="utf-8"))
+    keys = {"contrast", "prefer", "when", "resample"}
+    asked = {one["role"]: {key: value for key, value in one.items() if key in keys} for one in shipped["inputs"]}
+    assert recipe["model_file"]["inputs"] == asked
