@@ -195,6 +195,15 @@ def test_a_refused_object_that_may_be_refused_is_noted_and_fails_nothing(images)
     assert marks[1][:2] == (1, "1.2.1.0")
 
 
+def test_a_manifest_of_what_was_refused_stays_open_for_the_next_attempt(images):
+    needed = Outgoing(item_id=1, alternatives=(form(images[0], "SEG", 2),))
+    manifest = Outgoing(item_id=2, alternatives=(form(images[0], "KOS", 3, "1.2.2"),), optional=True)
+    with storing(0xC000) as scripted, pytest.raises(PeerRefused):
+        send(scripted.peer, [needed, manifest])
+    with storing(0x0000, 0x0000) as scripted:
+        assert [mark[0] for mark in send(scripted.peer, [needed, manifest])] == [1, 2]
+
+
 def test_an_object_that_may_be_left_out_is_left_out_where_it_names_what_the_peer_did_not_take(images):
     first = Outgoing(item_id=1, alternatives=(form(images[0], "LABELMAP", 1), form(images[0], "SEG", 2)))
     manifests = (form(images[0], "KOS", 3, "1.2.1"), form(images[0], "KOS", 4, "1.2.2"))
