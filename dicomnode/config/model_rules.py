@@ -55,6 +55,9 @@ def broken_rules(raw: Mapping[str, Any]) -> Iterator[str]:
     if raw.get("task") == "classification" and not raw.get("classes"):
         yield "classes: a classification model needs at least one [[classes]] table"
     yield from _fast_paths_that_do_not_fit(raw)
+    outputs = raw.get("outputs")
+    if isinstance(outputs, dict) and outputs.get("parametric") is True and not _runs_by_pieces(raw):
+        yield "[outputs] parametric = true: allowed only for a segmentation with trust = 'pieces': no other gives a map"
     if raw.get("confirmed") is not False:
         yield from _codes_to_confirm(raw)
     yield from _self_test_names_labels(raw)
@@ -72,7 +75,7 @@ def _fast_paths_that_do_not_fit(raw: Mapping[str, Any]) -> Iterator[str]:
     runtime = raw.get("runtime")
     if not isinstance(runtime, dict):
         return
-    plain = raw.get("task") == "segmentation" and raw.get("trust", "pieces") == "pieces"
+    plain = _runs_by_pieces(raw)
     if runtime.get("backend", "torch") != "torch" and not plain:
         yield (f"[runtime] backend = {shown(runtime['backend'])}: allowed is 'torch', except for a segmentation "
                "with trust = 'pieces'")
@@ -83,6 +86,11 @@ def _fast_paths_that_do_not_fit(raw: Mapping[str, Any]) -> Iterator[str]:
         if not (plain and runtime.get("fast_resample") is True and kinds == {"CT"}):
             yield ("[runtime] crop_to_body = true: allowed only for a CT segmentation with fast_resample = true "
                    "and trust = 'pieces': the body is found by its Hounsfield units")
+
+
+def _runs_by_pieces(raw: Mapping[str, Any]) -> bool:
+    """Whether the model is a segmentation whose scores are in our hands."""
+    return raw.get("task") == "segmentation" and raw.get("trust", "pieces") == "pieces"
 
 
 def _codes_to_confirm(raw: Mapping[str, Any]) -> Iterator[str]:

@@ -27,7 +27,7 @@ TEXT_COLUMNS: Final = 0.4
 """Room for the text beside a box, as fractions of the image."""
 GAP_PIXELS: Final = 2.0
 OWN: Final = ("SOPClassUID", "SOPInstanceUID", "NumberOfFrames", "RescaleSlope", "RescaleIntercept", "RescaleType",
-              "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTSequence")
+              "WindowCenter", "WindowWidth", "VOILUTSequence")
 """What each image has of its own: ``looks`` states it, highdicom must not find it."""
 
 

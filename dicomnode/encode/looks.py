@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Final
@@ -58,9 +59,7 @@ def _group(source: Dataset, frame: int, keyword: str) -> Dataset:
 
 def _modality(source: Dataset, modality: str) -> Dataset:
     found = Dataset()
-    if source.get("ModalityLUTSequence"):
-        found.ModalityLUTSequence = [_table(item) for item in source.ModalityLUTSequence]
-    elif source.get("RescaleSlope") is not None and source.get("RescaleIntercept") is not None:
+    if source.get("RescaleSlope") is not None and source.get("RescaleIntercept") is not None:
         found.RescaleIntercept, found.RescaleSlope = source.RescaleIntercept, source.RescaleSlope
         found.RescaleType = source.get("RescaleType") or ("HU" if modality == "CT" else "US")
     return found
@@ -72,11 +71,9 @@ def _window(source: Dataset) -> Dataset:
     One only: DCMTK refuses a presentation state with several.
     """
     found = Dataset()
-    centre, width = _first(source, "WindowCenter"), _first(source, "WindowWidth")
-    function = str(source.get("VOILUTFunction") or "")
+    centre, width, function = (_first(source, keyword) for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction"))
     least = 1.0 if function in LINEAR else 0.0
-    if not centre or not width or not np.isfinite([float(centre), float(width)]).all() \
-            or float(width) < least or float(width) == 0:
+    if not (_finite(centre) and _finite(width)) or float(width) < least or float(width) == 0:
         return found
     found.WindowCenter, found.WindowWidth = centre, width
     explained = _first(source, "WindowCenterWidthExplanation")
@@ -87,10 +84,18 @@ def _window(source: Dataset) -> Dataset:
     return found
 
 
+def _finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def _tables(source: Dataset) -> Dataset:
     found = Dataset()
-    if source.get("VOILUTSequence"):
-        found.VOILUTSequence = [_table(item) for item in source.VOILUTSequence[:1]]
+    tables = [item for item in source.get("VOILUTSequence") or () if "LUTDescriptor" in item and "LUTData" in item]
+    if tables:
+        found.VOILUTSequence = [_table(tables[0])]
     return found
 
 
@@ -114,7 +119,11 @@ def _own_window(values_yx: NDArray[np.float32] | NDArray[np.int16]) -> Dataset:
 
 
 def _first(source: Dataset, keyword: str) -> str:
-    value = source.get(keyword)
+    """Return the first value of an attribute as text; '' where there is none, or what stands there is no value."""
+    try:
+        value = source.get(keyword)
+    except (ValueError, TypeError, OverflowError):
+        return ""
     if value is None:
         return ""
     return str(value if isinstance(value, str | int | float) else next(iter(value), "")).strip()

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from dicomnode.domain.volume import Volume
 from dicomnode.encode.gsps import encode_gsps
@@ -102,6 +104,27 @@ def test_a_source_without_a_window_of_use_is_shown_in_the_range_of_its_values(wi
     (window,) = state.SoftcopyVOILUTSequence
     assert abs(window.WindowCenter + 5) < 10
     assert 1900 < window.WindowWidth < 2000
+
+
+@pytest.mark.parametrize("text", [b"abc ", b"1e999 ", b"nan ", b"--5 "])
+def test_a_window_that_is_no_number_stops_nothing(text):
+    series = ct_series(np.zeros(SHAPE))
+    for one in series:
+        del one.WindowCenter
+        tag = Tag("WindowCenter")
+        one._dict[tag] = RawDataElement(tag, "DS", len(text), text, 0, is_implicit_VR=False, is_little_endian=True)
+    (state,) = states(series, values=np.full(SHAPE, 50, np.int16))
+    assert (state.SoftcopyVOILUTSequence[0].WindowCenter, state.SoftcopyVOILUTSequence[0].WindowWidth) == (50, 1)
+
+
+def test_frames_with_windows_of_their_own_keep_them():
+    image = enhanced_ct(np.zeros(SHAPE))
+    del image.SharedFunctionalGroupsSequence[0].FrameVOILUTSequence
+    for number, group in enumerate(image.PerFrameFunctionalGroupsSequence):
+        group.FrameVOILUTSequence = [dataset(WindowCenter=str(10 * number), WindowWidth="400")]
+    (state,) = states([image])
+    assert {item.ReferencedImageSequence[0].ReferencedFrameNumber: item.WindowCenter
+            for item in state.SoftcopyVOILUTSequence} == {2: 10, 5: 40}
 
 
 def test_a_voi_table_is_repeated():

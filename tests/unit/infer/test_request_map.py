@@ -10,6 +10,7 @@ import pytest
 from dicomnode.domain.model import Outputs
 from dicomnode.infer import wire
 from dicomnode.infer.request import Request
+from tests.builders import affine_lps
 from tests.bundles import blobs, model_file, volume
 
 IMAGE = volume(blobs((4, 5, 6)))
@@ -36,6 +37,18 @@ def test_the_child_is_told_what_the_model_file_wants_shown_and_the_map_is_what_i
     assert warnings == ()
     np.testing.assert_array_equal(found, np.full((4, 5, 6), 0.25, np.float32))
     assert not request.labels().any()
+    request.close()
+
+
+def test_a_map_of_tilted_slices_comes_back_on_them(a_model):
+    image = volume(blobs((4, 20, 6)), affine_lps(tilt_deg=12.0))
+    request = Request(a_model, {"image": image}, with_map=True)
+    shape = tuple(request.message()["shape"])
+    wire.view(request.fds[-1], "float32", shape, writable=True)[...] = np.linspace(0, 1, shape[0])[:, None, None]
+    found, _ = request.map("")
+    assert (found.shape, found.dtype) == ((4, 20, 6), np.float32)
+    assert shape != found.shape
+    np.testing.assert_allclose(found[:, 3, 3], np.linspace(0, 1, 4), atol=1e-6)
     request.close()
 
 
