@@ -92,8 +92,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("words", [
-    "check", "conformance", "models list", "models show DEMO", "status", "studies", f"study {STUDY}", "jobs", "deliveries",
-    "explain CT"])
+    "check", "conformance", "models list", "models show DEMO", "status", "studies", f"study {STUDY}", "jobs",
+    "deliveries", "explain CT"])
 def test_every_json_key_is_documented_and_no_other(node, words):
     name = re.sub(r" (CT|DEMO|[\d.]+)$", "", words)
     given = {"CT": str(node / "ct"), "DEMO": "demo_chest"}
