@@ -136,6 +136,24 @@ def test_what_a_result_refers_to_comes_back_with_it(ledger):
     assert [item.alternatives[0].refers_to for item in claim_delivery(ledger).items] == [(), ("2.25.1",)]
 
 
+def test_one_object_sent_for_two_items_is_committed_for_both(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    job = claim_job(ledger)
+    made = [a_result(1, "LABELMAP", "seg"), a_result(2, "SEG", "seg/1"), a_result(3, "SEG", "seg/2")]
+    with ledger.write() as c:
+        jobs.complete(c, job, results=made, now=NOW, data={}, deliveries=[
+            NewDelivery(peer="pacs", items=[["2.25.1", "2.25.2"], ["2.25.1", "2.25.3"]])])
+    delivery = claim_delivery(ledger)
+    assert send_all(ledger, delivery) == ["2.25.1", "2.25.1"]
+    with ledger.read() as c:
+        assert [uid for _, uid in deliveries.sent_instances(c, delivery.delivery_id)] == ["2.25.1"]
+    with ledger.write() as c:
+        deliveries.await_commitment(c, delivery, transaction_uid="2.25.77", run_after=after(60), now=after(1))
+        assert deliveries.prove(c, "2.25.77", {"2.25.1"}, {}, now=after(2)) is deliveries.Proof.PROVED
+    assert row(ledger, delivery.delivery_id)["committed"] == 2
+
+
 def test_an_object_that_is_no_alternative_of_the_item_is_not_marked(ledger):
     delivery = a_claimed_delivery(ledger)
     with pytest.raises(ValueError, match="no alternative of item"), ledger.write() as c:

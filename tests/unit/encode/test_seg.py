@@ -5,6 +5,7 @@ from io import BytesIO
 import highdicom as hd
 import numpy as np
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomnode.encode.seg import encode_seg
 from tests.builders import affine_lps, ct_series, enhanced_ct
@@ -166,3 +167,11 @@ def test_body_part_and_frame_organization_are_kept_and_derived():
     organizations = {item.DimensionOrganizationUID for item in (
         *result.DimensionOrganizationSequence, *result.DimensionIndexSequence)}
     assert organizations == {stamp().derive("dimensions|seg|demo_chest")}
+
+
+def test_it_says_what_it_is_of_which_model_and_in_which_zone_its_times_are():
+    result = parsed(encoded(ct_series(np.zeros(SHAPE), TimezoneOffsetFromUTC="+0800"), a_mask()))
+    assert (result.ContentLabel, result.ContentDescription) == ("AI_SEGMENTATION", "demo_chest 1.2")
+    assert (result.SegmentationType, result.TimezoneOffsetFromUTC) == ("BINARY", "+0800")
+    assert result.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert (result.Manufacturer, result.ContentQualification) == ("dicomnode", "RESEARCH")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dicomnode.encode.segments import describe, label_map, segments_of
-from tests.builders import ct_series, enhanced_ct
+from tests.builders import ct_series
 from tests.findings import HEART, LEFT_KIDNEY, LUNG, NODULE, block, findings, provenance, stack_of
 
 SHAPE = (5, 8, 9)
@@ -75,3 +75,11 @@ def test_the_colour_of_the_model_file_is_written_as_cielab():
     assert abs(lightness / 65535 * 100 - 76.2) < 1  # RGB 126 200 227 is L* 76, a* -16, b* -20
     assert a_star < 0x8080
     assert b_star < 0x8080
+
+
+def test_each_segment_names_the_model_its_version_and_the_digest_of_its_weights():
+    item = describe(segments_of(findings(a_stack(), a_mask()))[0], provenance())
+    model = item.SegmentationAlgorithmIdentificationSequence[0]
+    assert (item.SegmentAlgorithmType, model.AlgorithmFamilyCodeSequence[0].CodeValue) == ("AUTOMATIC", "123110")
+    assert (model.AlgorithmName, model.AlgorithmVersion) == ("demo_chest", "1.2")
+    assert provenance().model_digest in model.AlgorithmParameters
