@@ -11,19 +11,16 @@ from datetime import datetime
 from pathlib import Path
 
 from dicomnode import __version__
-from dicomnode.domain.dicom import InstanceRef
-from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed, Provenance
+from dicomnode.domain.findings import EncodedObject, ModelFindings, Provenance
 from dicomnode.domain.job import derived_uid
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import DEFAULT_TAKES
-from dicomnode.encode.kos import encode_rejection
 from dicomnode.encode.series import Stamp
-from dicomnode.encode.text import encode_notice
 from dicomnode.infer.measure import model_findings
 from dicomnode.infer.merge import merged
 from dicomnode.infer.output import RawOutput
 from dicomnode.infer.pool import Pool
-from dicomnode.read.series import LoadedSeries, load, load_headers
+from dicomnode.read.series import LoadedSeries, load
 from dicomnode.run.encoding import Material, encode_all
 from dicomnode.run.reading import Once, Reader, beside, looked_at
 
@@ -106,35 +103,6 @@ def analyse(
     return result
 
 
-def notice(
-    reason: NotAnalysed, paths: Sequence[Path], identity: Identity, *, clock: Callable[[], datetime]
-) -> tuple[EncodedObject, ...]:
-    """Encode the report that a study was not analysed, and why."""
-    sources = load_headers(paths, charset_fallback=identity.charset_fallback)
-    return (encode_notice(reason, sources, _stamp(identity, (), clock())),)
-
-
-def take_back(
-    left: Mapping[str, Sequence[InstanceRef]],
-    paths: Sequence[Path],
-    identity: Identity,
-    *,
-    clock: Callable[[], datetime],
-) -> dict[str, EncodedObject]:
-    """Encode for each peer the note that rejects what it was sent of earlier analyses; nothing where it has nothing.
-
-    Parameters
-    ----------
-    paths:
-        An image of the study: patient and study are taken from it.
-    """
-    if not any(left.values()):
-        return {}
-    source, *_ = load_headers(paths, charset_fallback=identity.charset_fallback)
-    stamp = _stamp(identity, (), clock())
-    return {peer: encode_rejection(sent, source, stamp, peer) for peer, sent in left.items() if sent}
-
-
 def _run_model(
     task: Task,
     pool: Pool,
@@ -203,7 +171,8 @@ def _encode(
     result: Analysis, identity: Identity, audiences: tuple[tuple[str, ...], ...], tell: Progress
 ) -> tuple[EncodedObject, ...]:
     tell("encode", 0.0)
-    stamp = _stamp(identity, tuple(f.provenance for f in result.findings), result.findings[-1].provenance.content_time)
+    provenance = tuple(findings.provenance for findings in result.findings)
+    stamp = stamp_of(identity, provenance, provenance[-1].content_time)
     objects = encode_all(
         Material(
             findings=result.findings,
@@ -218,7 +187,8 @@ def _encode(
     return objects
 
 
-def _stamp(identity: Identity, provenance: tuple[Provenance, ...], now: datetime) -> Stamp:
+def stamp_of(identity: Identity, provenance: tuple[Provenance, ...], now: datetime) -> Stamp:
+    """Return what identifies one set of results."""
     return Stamp(
         node_id=identity.node_id,
         job_key=identity.job_key,

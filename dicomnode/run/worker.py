@@ -19,13 +19,14 @@ from dicomnode.errors import ClaimLost, DicomNodeError, Verdict
 from dicomnode.infer.pool import Pool
 from dicomnode.ledger import events, jobs, studies
 from dicomnode.ledger.engine import Ledger
-from dicomnode.run.analyse import Analysis, Identity, analyse, notice, take_back
+from dicomnode.run.analyse import Analysis, Identity, analyse
 from dicomnode.run.bell import Bell, ring
 from dicomnode.run.inputs import Inputs
 from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run as loop
 from dicomnode.run.loop import typed, utc_now
 from dicomnode.run.matching import notice_after_failure
+from dicomnode.run.notices import notice, take_back
 from dicomnode.run.outbox import audiences, deliveries_for, remarks, with_notes
 from dicomnode.run.prefetch import ReadAhead
 from dicomnode.run.presence import Presence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,12 +33,13 @@ from dicomnode.errors import DeliveryError, PeerBusy, PeerRefused
 from dicomnode.infer.pool import Pool
 from dicomnode.receive import scp
 from dicomnode.run import receiver
-from dicomnode.run.analyse import Identity, Task, analyse, notice, take_back
+from dicomnode.run.analyse import Identity, Task, analyse
 from dicomnode.run.loop import utc_now
+from dicomnode.run.notices import notice, take_back
 from dicomnode.run.outbox import kinds_for
 from dicomnode.spool import Spool
 from tests.builders import ct_series, write_series
-from tests.live import free_port
+from tests.live import free_port, until
 from tests.peers import ScriptedPeer as ScriptedAcceptor
 from tests.peers import Talk, storing
 from tests.threshold_bundles import threshold_model
@@ -97,23 +98,21 @@ def node(said) -> Iterator[NodeConfig]:
     stop = threading.Event()
     thread = threading.Thread(target=receiver.run, args=(said.config, stop))
     thread.start()
-    wait_for(lambda: echo(node_ae_title="SCANNER", peer=Peer(
-        name="node", ae_title="DICOMNODE", host="127.0.0.1", port=said.config.node.port), timeout_s=PATIENCE_S))
-    yield said.config
-    stop.set()
-    thread.join(PATIENCE_S)
+    try:
+        until(lambda: answers(said.config.node.port), "the receiver answers")
+        yield said.config
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 
-def wait_for(attempt: Callable[[], object]) -> None:
-    """Try until a port is open."""
-    pause = threading.Event()
-    for _ in range(600):
-        with suppress(DeliveryError):
-            attempt()
-            return
-        pause.wait(0.1)
-    raise AssertionError("nobody answers")
+def answers(port: int) -> bool:
+    """Whether somebody answers a C-ECHO on a port."""
+    peer = Peer(name="node", ae_title="DICOMNODE", host="127.0.0.1", port=port)
+    with suppress(DeliveryError):
+        return echo(node_ae_title="SCANNER", peer=peer, timeout_s=PATIENCE_S) >= 0
+    return False
 
 
 # What the node accepts

@@ -29,8 +29,9 @@ from dicomnode.encode.sr import encode_reports
 from dicomnode.errors import ClaimLost
 from dicomnode.ledger import jobs
 from dicomnode.ledger.engine import Ledger
-from dicomnode.run.analyse import Identity, take_back
+from dicomnode.run.analyse import Identity
 from dicomnode.run.loop import utc_now
+from dicomnode.run.notices import take_back
 from dicomnode.run.outbox import deliveries_for, with_notes
 from dicomnode.run.sender import Sender
 from dicomnode.run.storing import put
