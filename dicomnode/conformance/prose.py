@@ -25,8 +25,9 @@ REMARKS: Final = """
 To compare conformance statements is the first step of a connection, not the last: it does not replace a test between
 the two applications, and the standard alone does not guarantee that they work together.
 
-The tables are generated from the program and the configuration by `dicomnode conformance`, and its tests hold them
-against live associations. A few sentences are written by hand; this is one of them.
+The order of the sections is that of the template in PS3.2 Annex N; where an edition numbers them otherwise, their
+titles count. The tables are generated from the program and the configuration by `dicomnode conformance`, and its
+tests hold them against live associations. The sentences are written by hand.
 """
 TERMS: Final = """
 AE: application entity. CID: context group of PS3.16. IOD: information object definition. PDU: protocol data unit.
