@@ -29,15 +29,19 @@ def test_dcmqi_puts_every_segment_on_the_same_voxels_at_the_same_place(case, res
             [str(program), "--inputDICOM", str(path), "--outputDirectory", str(tmp_path), "-t", "nii", "-p", prefix],
             capture_output=True, text=True, errors="replace", check=False, timeout=300)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        written = {path.name: nibabel.load(path) for path in tmp_path.glob(f"{prefix}-*.nii.gz")}
         for number, mask in expected.items():
-            np.testing.assert_array_equal(
-                placed(tmp_path / f"{prefix}-{number}.nii.gz", findings.stack), np.argwhere(mask))
+            own = written.get(f"{prefix}-{number}.nii.gz") if len(written) == len(expected) \
+                else written[f"{prefix}-1.nii.gz"]
+            np.testing.assert_array_equal(placed(own, number, findings.stack), np.argwhere(mask))
 
 
-def placed(path, stack):
-    """Return the sorted (slice, row, column) of a NIfTI mask's voxels, through patient millimetres."""
-    image = nibabel.load(path)
-    ras = nibabel.affines.apply_affine(image.affine, np.argwhere(np.asarray(image.dataobj)))
+def placed(image, number, stack):
+    """Return the sorted (slice, row, column) of a segment's voxels, through patient millimetres.
+
+    dcmqi writes a file for each segment of a binary SEG, and one for all of a label map; values are segment numbers.
+    """
+    ras = nibabel.affines.apply_affine(image.affine, np.argwhere(np.asarray(image.dataobj) == number))
     index = nibabel.affines.apply_affine(np.linalg.inv(stack.affine_lps_mm), ras * [-1, -1, 1])
     assert np.abs(index - np.rint(index)).max() < 0.01
     return np.array(sorted(map(tuple, np.rint(index).astype(int))))
