@@ -6,6 +6,7 @@ import pytest
 from pydicom import dcmread
 
 from dicomnode.domain.findings import NotAnalysed
+from dicomnode.domain.node import TAKES
 from dicomnode.encode.reasons import REASONS
 from dicomnode.encode.text import encode_notice
 from tests.conformance.cases import CASES, encoded
@@ -36,6 +37,10 @@ def test_results_of_another_job_share_no_uid(result_of):
                     for case in ("axial CT", "superseding results"))
     assert first
     assert not first & later
+
+
+def test_the_matrix_makes_every_kind_of_object(result_of):
+    assert {one.kind for case in CASES for one in result_of(case).objects} == set(TAKES)
 
 
 @pytest.mark.parametrize("language", ["en", "zh-CN"])

@@ -9,8 +9,9 @@ from pydicom import dcmread
 from dicomnode.domain.findings import NotAnalysed
 from dicomnode.encode.text import encode_notice
 from dicomnode.read.series import load_headers
-from tests.conformance.cases import Case, encoded_of, organs_and_lesions
+from tests.conformance.cases import Case, encoded_of
 from tests.conformance.false_alarms import faults
+from tests.conformance.finders import organs_and_lesions
 from tests.conformance.judges import dciodvfy, dsrdump
 from tests.conformance.masks import drawn_on_sources, segmentations
 from tests.findings import parsed, stamp
