@@ -23,8 +23,9 @@ from dicomnode.domain.model import ModelFile, Outputs
 from dicomnode.encode.series import Stamp
 from dicomnode.infer.measure import model_findings
 from dicomnode.read.series import LoadedSeries, load
-from dicomnode.run.analyse import Identity, notice, take_back
+from dicomnode.run.analyse import Identity
 from dicomnode.run.encoding import Material, encode_all
+from dicomnode.run.notices import notice, take_back
 
 FOUND, NOTHING_FOUND, CLASSIFIED = "findings", "nothing found", "classes"
 NOT_ANALYSED: Final = "a reason not to be analysed"
