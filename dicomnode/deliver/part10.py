@@ -70,11 +70,14 @@ class Outgoing:
     ----------
     optional:
         The peer may refuse every form; the others must not be taken away from it for that.
+    closing:
+        Sent only where the peer took, of the items before, all that it must.
     """
 
     item_id: int
     alternatives: tuple[OutgoingFile, ...]
     optional: bool = False
+    closing: bool = False
 
 
 def outgoing_file(path: Path) -> OutgoingFile:

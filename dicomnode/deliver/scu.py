@@ -65,15 +65,15 @@ def deliver(
                      timeout_s=timeout_s) as association:
         counter = Counter(association, set(present))
         for item in items:
+            if item.closing and refusals:
+                continue
             try:
                 sent = counter.send(item)
             except PeerRefused as refusal:
-                if item.optional:
-                    not_taken(item.item_id, str(refusal))
+                if not item.optional:
+                    refusals.append(refusal)
                 elif not refusals:
                     not_taken(item.item_id, str(refusal))
-                else:
-                    refusals.append(refusal)
                 continue
             stored(item.item_id, sent.file.sop_instance_uid, sent.status, sent.instead)
     if refusals:

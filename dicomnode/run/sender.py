@@ -19,6 +19,7 @@ from dicomnode.domain.work import Backoff
 from dicomnode.errors import ClaimLost, DicomNodeError, PeerRefused, Verdict
 from dicomnode.ledger import deliveries, events
 from dicomnode.ledger.engine import Ledger
+from dicomnode.ledger.succession import REJECTION
 from dicomnode.run.bell import Bell
 from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run as loop
@@ -92,6 +93,7 @@ class Sender:
             item_id=item.item_id,
             alternatives=tuple(map(self._file, item.alternatives)),
             optional=all(one.kind in OPTIONAL for one in item.alternatives),
+            closing=any(one.group.startswith(REJECTION) for one in item.alternatives),
         )
 
     def _file(self, result: StoredResult) -> OutgoingFile:

@@ -195,6 +195,16 @@ def test_a_refused_object_that_may_be_refused_is_noted_and_fails_nothing(images)
     assert marks[1][:2] == (1, "1.2.1.0")
 
 
+def test_what_takes_earlier_results_back_waits_until_the_new_ones_are_there(images):
+    needed = Outgoing(item_id=1, alternatives=(form(images[0], "SEG", 2),))
+    note = Outgoing(item_id=2, alternatives=(form(images[0], "KOS", 3),), optional=True, closing=True)
+    with storing(0xC000) as scripted, pytest.raises(PeerRefused):
+        send(scripted.peer, [needed, note])
+    assert len(scripted.talk.stored) == 1
+    with storing(0x0000, 0x0000) as scripted:
+        assert [mark[0] for mark in send(scripted.peer, [needed, note])] == [1, 2]
+
+
 def test_a_manifest_of_what_was_refused_stays_open_for_the_next_attempt(images):
     needed = Outgoing(item_id=1, alternatives=(form(images[0], "SEG", 2),))
     manifest = Outgoing(item_id=2, alternatives=(form(images[0], "KOS", 3, "1.2.2"),), optional=True)
