@@ -161,11 +161,11 @@ class OutputsTable(TypedDict, total=False):
     rtstruct: bool
     parametric: bool
     quantity: Literal["probability", "uncertainty"]
+    mark: Literal["box", "contour"]
 
 
 class SelfTestTable(TypedDict, total=False):
     """``[self_test]``."""
-    mark: Literal["box", "contour"]
 
     phantom: Required[Text]
     seed: Required[CountOrZero]
