@@ -13,7 +13,10 @@ import pytest
 
 from dicomnode import config
 from dicomnode.config import model_schema, node_schema
+from dicomnode.config.conditions import CONDITION_KEYS
 from dicomnode.domain import model, node, settings, study
+from dicomnode.domain.condition import Condition
+from dicomnode.route.prefer import LARGER, SMALLER, THERE
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -181,3 +184,13 @@ def test_the_orthanc_example_speaks_of_the_node_of_the_example():
     assert orthanc["DicomModalities"]["dicomnode"]["Port"] == node.NodeSettings().port
     assert orthanc["DicomAet"] == example["peers"]["pacs"]["ae_title"]
     assert orthanc["DicomPort"] == example["peers"]["pacs"]["port"]
+
+
+def test_every_part_of_a_condition_and_every_wish_is_documented():
+    conditions = DOCS.split("\n## Conditions\n", 1)[1].split("\n## ", 1)[0]
+    rows = [key for row in re.findall(r"^\| (`[a-z_`, ]+`) \|", conditions, re.MULTILINE)
+            for key in re.findall("[a-z_]+", row)]
+    assert rows == [field.name for field in dataclasses.fields(Condition)] == list(CONDITION_KEYS)
+    wishes = DOCS.split("\n## Choosing a series\n", 1)[1].split("\n## ", 1)[0]
+    assert set(re.findall(r'^\| `"([a-z]+)"', wishes, re.MULTILINE)) | set(
+        re.findall(r', `"([a-z]+)"` \|', wishes)) == SMALLER | LARGER | THERE | {"soft", "sharp"}
