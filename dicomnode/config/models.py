@@ -27,15 +27,20 @@ from dicomnode.domain.model import (
     Label,
     Limits,
     ModelFile,
-    Outputs,
     Range,
     Runtime,
-    SelfTest,
     SpacingLimits,
-    Validated,
 )
 from dicomnode.domain.node import NodeConfig
-from dicomnode.domain.settings import ClassificationSettings, ClassLabel, DetectionSettings, QualitySettings
+from dicomnode.domain.settings import (
+    ClassificationSettings,
+    ClassLabel,
+    DetectionSettings,
+    Outputs,
+    QualitySettings,
+    SelfTest,
+    Validated,
+)
 from dicomnode.errors import ConfigError, ModelMissing
 
 PLAIN_KEYS = ("name", "task", "bundle", "digest", "intended_use", "version", "trust", "overlapping", "confirmed",

@@ -13,8 +13,9 @@ from dicomnode.conformance.sample import Example, Wanted, examples
 from dicomnode.conformance.sample_study import VARIANTS
 from dicomnode.domain.dicom import LABEL_MAP_SEGMENTATION_STORAGE
 from dicomnode.domain.findings import EncodedObject
-from dicomnode.domain.model import ModelFile, Outputs
+from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import DEFAULT_TAKES, NodeConfig, Peer
+from dicomnode.domain.settings import Outputs
 from dicomnode.run.outbox import kinds_for
 
 NEW_NAMES: Final = {LABEL_MAP_SEGMENTATION_STORAGE: "Label Map Segmentation Storage"}

@@ -19,7 +19,8 @@ from dicomnode.conformance.sample_model import CLASSIFICATION, DETECTION, ROLE, 
 from dicomnode.conformance.sample_study import derived, write_study
 from dicomnode.domain.dicom import COMPREHENSIVE_3D_SR_STORAGE, InstanceRef
 from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed, Provenance
-from dicomnode.domain.model import ModelFile, Outputs
+from dicomnode.domain.model import ModelFile
+from dicomnode.domain.settings import Outputs
 from dicomnode.encode.series import Stamp
 from dicomnode.infer.measure import model_findings
 from dicomnode.read.series import LoadedSeries, load

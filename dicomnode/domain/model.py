@@ -8,7 +8,15 @@ from typing import Final
 
 from dicomnode.domain.condition import When, Wish
 from dicomnode.domain.dicom import Code
-from dicomnode.domain.settings import ClassificationSettings, ClassLabel, DetectionSettings, QualitySettings
+from dicomnode.domain.settings import (
+    ClassificationSettings,
+    ClassLabel,
+    DetectionSettings,
+    Outputs,
+    QualitySettings,
+    SelfTest,
+    Validated,
+)
 
 TASKS: Final = ("segmentation", "detection", "classification")
 BACKENDS: Final = ("torch", "openvino", "compile", "tensorrt")
@@ -19,7 +27,6 @@ CONTRASTS: Final = ("any", "with", "without")
 SPLITTERS: Final = ("AcquisitionNumber", "TemporalPositionIdentifier", "EchoTime", "TriggerTime", "DiffusionBValue",
                     "StackID", "ImageType")
 """Attributes that tell several stacks of one series apart."""
-QUANTITIES: Final = ("probability", "uncertainty")
 MEASURES: Final = ("volume_ml", "mean_hu", "diameter_mm")
 UNCONFIRMED_SCHEME: Final = "99CONFIRM"
 """Coding scheme of a code that nobody has given yet: with one, a model file cannot be confirmed."""
@@ -147,19 +154,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Validated:
-    """What a fast path was seen to change when the model was published.
-
-    ``dice_between``: Dice between the voxels with and without it, of all cases together, at the worst label.
-    ``dice_lost``: by how much Dice against the truth fell, at the worst label; below 0 where all rose.
-    """
-
-    dice_between: float
-    dice_lost: float
-    cases: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """How the bundle is run; every fast path is a switch, validated when the model was published.
 
@@ -192,51 +186,6 @@ class Runtime:
         if self.precision not in {"auto", "float32", "bfloat16"}:
             msg = f"precision = {self.precision!r}: allowed are auto, float32, bfloat16"
             raise ValueError(msg)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
-    """Which objects a result has, whoever takes them.
-
-    ``quantity``: what a parametric map shows of each voxel: ``probability``, that of the label, of several the largest;
-    or ``uncertainty``, the entropy of the classes' probabilities as a fraction of the largest possible.
-    """
-
-    seg: bool = True
-    sr: bool = True
-    capture: bool = False
-    gsps: bool = False
-    rtstruct: bool = False
-    parametric: bool = False
-    quantity: str = "probability"
-    mark: str = "box"  # or "contour": how reports draw a finding that has a mask, on its key slice
-
-    def __post_init__(self) -> None:
-        """Refuse an unknown quantity, or mark."""
-        if self.mark not in {"box", "contour"}:
-            msg = f"mark = {self.mark!r}: allowed are 'box' and 'contour'"
-            raise ValueError(msg)
-        if self.quantity not in QUANTITIES:
-            msg = f"quantity = {self.quantity!r}: allowed are {', '.join(QUANTITIES)}"
-            raise ValueError(msg)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelfTest:
-    """A phantom that the model must still solve: run by ``dicomnode check --deep``.
-
-    Parameters
-    ----------
-    dice_at_least:
-        Label → smallest Dice of its voxels.
-    found_at_least:
-        Label → smallest share of its findings that are found; for detection.
-    """
-
-    phantom: str
-    seed: int
-    dice_at_least: Mapping[str, float] = field(default_factory=dict)
-    found_at_least: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
-"""What of a model's answer becomes a finding, and which pixels it may be given: settings of a model file."""
+"""Tables of a model file: what becomes a finding and what is made of it, which pixels it may be given, its proofs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from dicomnode.domain.dicom import Code
@@ -10,6 +11,7 @@ from dicomnode.domain.dicom import Code
 ACTIVATIONS: Final = ("bundle", "softmax", "sigmoid")
 TREATMENTS: Final = ("flag", "refuse", "ignore")
 PADDINGS: Final = ("keep", "air")
+QUANTITIES: Final = ("probability", "uncertainty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,3 +105,61 @@ class QualitySettings:
             if getattr(self, name) not in allowed:
                 msg = f"{name} = {getattr(self, name)!r}: allowed are {', '.join(allowed)}"
                 raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """What a fast path was seen to change when the model was published.
+
+    ``dice_between``: Dice between the voxels with and without it, of all cases together, at the worst label.
+    ``dice_lost``: by how much Dice against the truth fell, at the worst label; below 0 where all rose.
+    """
+
+    dice_between: float
+    dice_lost: float
+    cases: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """Which objects a result has, whoever takes them.
+
+    ``quantity``: what a parametric map shows of each voxel: ``probability``, that of the label, of several the largest;
+    or ``uncertainty``, the entropy of the classes' probabilities as a fraction of the largest possible.
+    """
+
+    seg: bool = True
+    sr: bool = True
+    capture: bool = False
+    gsps: bool = False
+    rtstruct: bool = False
+    parametric: bool = False
+    quantity: str = "probability"
+    mark: str = "box"  # or "contour": how reports draw a finding that has a mask, on its key slice
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown quantity, or mark."""
+        if self.mark not in {"box", "contour"}:
+            msg = f"mark = {self.mark!r}: allowed are 'box' and 'contour'"
+            raise ValueError(msg)
+        if self.quantity not in QUANTITIES:
+            msg = f"quantity = {self.quantity!r}: allowed are {', '.join(QUANTITIES)}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfTest:
+    """A phantom that the model must still solve: run by ``dicomnode check --deep``.
+
+    Parameters
+    ----------
+    dice_at_least:
+        Label → smallest Dice of its voxels.
+    found_at_least:
+        Label → smallest share of its findings that are found; for detection.
+    """
+
+    phantom: str
+    seed: int
+    dice_at_least: Mapping[str, float] = field(default_factory=dict)
+    found_at_least: Mapping[str, float] = field(default_factory=dict)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dicomnode.domain.dicom import InstanceRef
 from dicomnode.domain.findings import marked
-from dicomnode.domain.model import ModelFile, SelfTest
+from dicomnode.domain.model import ModelFile
+from dicomnode.domain.settings import SelfTest
 from dicomnode.domain.volume import SlicePlane, SliceStack, Volume
 from dicomnode.errors import ModelFailed
 from dicomnode.infer.output import RawBox, RawOutput

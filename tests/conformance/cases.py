@@ -12,8 +12,9 @@ from pathlib import Path
 
 from dicomnode.domain.dicom import COMPREHENSIVE_SR_STORAGE, SEGMENTATION_STORAGE, InstanceRef
 from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed
-from dicomnode.domain.model import InputRole, ModelFile, Outputs, SpacingLimits
+from dicomnode.domain.model import InputRole, ModelFile, SpacingLimits
 from dicomnode.domain.node import TAKES
+from dicomnode.domain.settings import Outputs
 from dicomnode.encode.kos import encode_rejection
 from dicomnode.encode.series import Stamp
 from dicomnode.encode.text import encode_notice

@@ -49,8 +49,8 @@ SECTIONS = {
     "[limits]": (MODEL_TOML, ["limits"], model.Limits, model_schema.LimitsTable, set()),
     "[quality]": (MODEL_TOML, ["quality"], settings.QualitySettings, model_schema.QualityTable, set()),
     "[runtime]": (MODEL_TOML, ["runtime"], model.Runtime, model_schema.RuntimeTable, set()),
-    "[outputs]": (MODEL_TOML, ["outputs"], model.Outputs, model_schema.OutputsTable, set()),
-    "[self_test]": (MODEL_TOML, ["self_test"], model.SelfTest, model_schema.SelfTestTable, set()),
+    "[outputs]": (MODEL_TOML, ["outputs"], settings.Outputs, model_schema.OutputsTable, set()),
+    "[self_test]": (MODEL_TOML, ["self_test"], settings.SelfTest, model_schema.SelfTestTable, set()),
 }
 sections = pytest.mark.parametrize("heading", SECTIONS)
 

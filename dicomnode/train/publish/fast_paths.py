@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from dicomnode.config.models import model_from_text
 from dicomnode.domain.findings import marked
-from dicomnode.domain.model import FAST_PATHS, ModelFile, Runtime, Validated
+from dicomnode.domain.model import FAST_PATHS, ModelFile, Runtime
+from dicomnode.domain.settings import Validated
 from dicomnode.errors import UnusableDataset
 from dicomnode.infer.pool import Pool
 from dicomnode.train.score.case_image import CaseImage, read_case

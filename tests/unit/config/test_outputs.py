@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dicomnode import config
-from dicomnode.domain.model import Outputs
+from dicomnode.domain.settings import Outputs
 from dicomnode.errors import ConfigError
 
 EXAMPLE = (Path(__file__).parents[3] / "config" / "model.example.toml").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dicomnode.domain.model import Outputs
+from dicomnode.domain.settings import Outputs
 from dicomnode.encode.place import box, outline, scoord
 from dicomnode.errors import EncodingError
 from tests.builders import ct_series

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dicomnode.domain.model import Outputs
+from dicomnode.domain.settings import Outputs
 from dicomnode.infer import wire
 from dicomnode.infer.request import Request
 from tests.builders import affine_lps

@@ -14,8 +14,8 @@ import pytest
 
 from dicomnode.config import model_from_text
 from dicomnode.domain.findings import EncodedObject
-from dicomnode.domain.model import Outputs
 from dicomnode.domain.node import Peer, Route
+from dicomnode.domain.settings import Outputs
 from dicomnode.errors import ClaimLost, LedgerUnavailable
 from dicomnode.run.bell import Bell, ring
 from dicomnode.run.lease import Lease

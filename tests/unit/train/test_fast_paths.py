@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dicomnode.config import model_from_text
-from dicomnode.domain.model import Runtime, Validated
+from dicomnode.domain.model import Runtime
+from dicomnode.domain.settings import Validated
 from dicomnode.errors import UnusableDataset
 from dicomnode.infer.pool import Pool
 from dicomnode.train.dataset.cases import Case
