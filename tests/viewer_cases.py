@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from dicomnode.domain.findings import (
     EncodedObject,
     ModelFindings,
     NotAnalysed,
+    ParametricMap,
     Presence,
     Segmentation,
 )
@@ -24,28 +24,17 @@ from dicomnode.domain.node import TAKES
 from dicomnode.domain.settings import ClassLabel
 from dicomnode.domain.volume import Volume
 from dicomnode.encode.text import encode_notice
-from dicomnode.phantom.brain import brain_mr
-from dicomnode.phantom.chest import chest_ct
+from dicomnode.infer.measure import QUANTITY
 from dicomnode.run.encoding import Material, encode_all
-from tests.builders import affine_lps, ct_series, enhanced_ct, mr_series
+from tests.builders import affine_lps, enhanced_ct, mr_series
+from tests.drawn_patients import AXIAL, BRAIN, LUNGS, SHAPE, TILTED, TUMOUR, brain, chest, ct
 from tests.findings import NODULE, STRUCTURE, findings, organ, provenance, sct, stack_of, stamp
 
-SHAPE, SPACING_MM = (18, 100, 120), (8.0, 3.4, 3.4)
+PLACED = ("SEG", "SR3D", "RTSTRUCT")
+"""What shows where something is: enough for a geometry."""
 CHINESE_NAME = "Wang^XiaoDong=王^小东"
-AXIAL = affine_lps(spacing_zyx_mm=SPACING_MM, origin_mm=(-202, -170, -70))
-TILTED = affine_lps(spacing_zyx_mm=SPACING_MM, origin_mm=(-202, -170, -70), tilt_deg=18.5)
 Planes = dict[tuple[str, int], NDArray[np.bool_]]
 """Where one segment is: source SOP Instance UID and frame to a plane of rows and columns."""
-
-LUNGS = tuple(
-    Label(value=value, name=f"{side} lung", category=STRUCTURE, type=sct("39607008", "Lung"), colour_rgb=colour,
-          modifier=sct(code, side))
-    for value, side, code, colour in ((1, "Right", "24028007", (126, 200, 227)), (3, "Left", "7771000", (94, 183, 94))))
-BRAIN = (
-    Label(value=1, name="Brain", category=STRUCTURE, type=sct("12738006", "Brain"), colour_rgb=(230, 150, 120)),
-    Label(value=3, name="Ventricles", category=STRUCTURE, type=sct("35764002", "Brain ventricle"),
-          colour_rgb=(80, 140, 250)))
-TUMOUR = replace(NODULE, name="Tumour", region=sct("12738006", "Brain"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -85,30 +74,8 @@ class Case:
         return self.found.segmentation.voxels(self.named()[name])
 
 
-@cache
-def chest() -> tuple[NDArray[np.int16], NDArray[np.uint8], tuple[NDArray[np.bool_], ...]]:
-    """Return a drawn chest, axial from the feet: HU, both lungs by their labels, and each nodule's voxels."""
-    drawn = chest_ct(7, shape_zyx=SHAPE, spacing_zyx_mm=SPACING_MM, nodules=2, nodule_diameters_mm=(22.0, 34.0))
-    left = np.arange(SHAPE[2]) >= SHAPE[2] // 2
-    lungs = np.where(drawn.truth_zyx == 1, np.where(left, 3, 1), 0).astype(np.uint8)
-    return drawn.hu_zyx, lungs, _lumps(drawn.truth_zyx == 2)
-
-
-@cache
-def brain() -> tuple[NDArray[np.int16], NDArray[np.uint8], tuple[NDArray[np.bool_], ...]]:
-    """Return a drawn brain with a tumour, sagittal from the right; rows run down, columns to the back."""
-    drawn = brain_mr(4, shape_zyx=(60, 72, 24), spacing_zyx_mm=(3.0, 3.0, 7.0), tumour=True)
-    signal, truth = (one[::-1].transpose(2, 0, 1) for one in (drawn.mr_zyx["flair"], drawn.truth_zyx))
-    return np.clip(signal, 0, 4095), np.select([truth == 1, truth == 2], [1, 3]).astype(np.uint8), _lumps(truth >= 3)
-
-
-def _lumps(inside: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
-    numbered, count = ndimage.label(inside)
-    return tuple(numbered == number for number in range(1, count + 1))
-
-
 def case(images: Sequence[Dataset], found: ModelFindings, values_zyx: NDArray[np.int16], *, language: str = "en",
-         kinds: tuple[str, ...] = TAKES) -> Case:
+         kinds: tuple[str, ...] = PLACED) -> Case:
     """Encode everything that the node can say of some findings."""
     volume = Volume(values_zyx=values_zyx, stack=found.stack, modality=images[0].Modality)
     model = ModelFile(name=found.provenance.model_name, task="segmentation", bundle="none", digest="sha256:" + "0" * 64,
@@ -126,17 +93,28 @@ def chest_case(images: Sequence[Dataset], picked: Sequence[int] | None = None, *
     kept = list(range(SHAPE[0]) if picked is None else picked)
     hu, lungs, nodules = chest()
     own = [one[kept] for one in nodules if one[kept].any()]
-    found = findings(stack_of(images), lungs[kept], lesions=own, labels=(*LUNGS, NODULE), warnings=("drawn",))
+    chance = np.max([ndimage.gaussian_filter(one.astype(np.float32), (0.5, 2, 2)) for one in own], axis=0)
+    found = findings(
+        stack_of(images), lungs[kept], lesions=own, labels=(*LUNGS, NODULE), warnings=("drawn",),
+        parametric=ParametricMap(values_zyx=chance, quantity=QUANTITY["probability"], labels=(NODULE,)))
     return case(images, found, hu[kept], **changes)  # type: ignore[arg-type]
 
 
-def ct(seed: str, affine: NDArray[np.float64] = AXIAL, **attributes: object) -> list[Dataset]:
-    """Return the drawn chest as a CT series of a patient of its own: a viewer lists what else a patient has."""
-    return ct_series(chest()[0], affine=affine, seed=seed, PatientID=f"VIEWER-{seed}", **attributes)
-
-
 def axial() -> Case:
-    return chest_case(ct("axial"))
+    return chest_case(ct("axial"), kinds=TAKES)
+
+
+def moved() -> Case:
+    """What must not pass for right: objects of a mask that lies one column beside what was found."""
+    right = chest_case(ct("moved"))
+    mask = right.found.segmentation
+    if mask is None or right.found.lesion_zyx is None:
+        raise ValueError("the drawn chest has lungs and nodules")
+    beside = replace(right.found, segmentation=replace(mask, mask_zyx=np.roll(mask.mask_zyx, 1, axis=2)),
+                     lesion_zyx=np.roll(right.found.lesion_zyx, 1, axis=2), detections=tuple(
+                         replace(one, box_yx=tuple(np.add(one.box_yx, (0, 6, 0, 6)).tolist()))
+                         for one in right.found.detections))
+    return replace(right, objects=case(right.images, beside, chest()[0]).objects)
 
 
 def feet_last() -> Case:
@@ -163,12 +141,12 @@ def one_slice() -> Case:
 def multi_frame() -> Case:
     order = [*range(1, SHAPE[0], 2), *range(0, SHAPE[0], 2)]
     image = enhanced_ct(chest()[0], affine=AXIAL, seed="frames", order=order, PatientID="VIEWER-frames")
-    return chest_case([image])
+    return chest_case([image], kinds=TAKES)
 
 
 def chinese_name() -> Case:
     images = ct("name", SpecificCharacterSet="GB18030", PatientName=CHINESE_NAME, StudyDescription="胸部CT")
-    return chest_case(images, language="zh-CN")
+    return chest_case(images, language="zh-CN", kinds=TAKES)
 
 
 def sagittal() -> Case:
@@ -178,16 +156,16 @@ def sagittal() -> Case:
 
 def oblique() -> Case:
     return _brain_case(affine_lps(spacing_zyx_mm=(7.0, 3.0, 3.0), row=(0.6, 0.8, 0), column=(0.48, -0.36, -0.8),
-                                  origin_mm=(-80, -100, 90)), "oblique")
+                                  origin_mm=(-80, -100, 90)), "oblique", kinds=("SEG", "LABELMAP", "SR3D"))
 
 
-def _brain_case(affine: NDArray[np.float64], seed: str) -> Case:
+def _brain_case(affine: NDArray[np.float64], seed: str, kinds: tuple[str, ...] = PLACED) -> Case:
     signal, structures, tumours = brain()
     images = mr_series(signal, affine=affine, seed=seed, PatientID=f"VIEWER-{seed}",
                        WindowCenter="400", WindowWidth="900")
     found = findings(stack_of(images), structures, lesions=tumours[:1], labels=(*BRAIN, NODULE))
     lesions = tuple(replace(one, label=TUMOUR, tracking_id="Tumour 1", side="") for one in found.detections)
-    return case(images, replace(found, detections=lesions, looked_for=()), signal)
+    return case(images, replace(found, detections=lesions, looked_for=()), signal, kinds=kinds)
 
 
 def overlapping() -> Case:
@@ -201,7 +179,8 @@ def overlapping() -> Case:
     stack = stack_of(images)
     mask = Segmentation(mask_zyx=bits.astype(np.uint8), stack=stack, labels=(*LUNGS, middle), overlapping=True)
     organs = tuple(organ(label, np.where(mask.voxels(label), label.value, 0)) for label in mask.labels)
-    return case(images, ModelFindings(provenance=provenance(), stack=stack, segmentation=mask, organs=organs), hu)
+    found = ModelFindings(provenance=provenance(), stack=stack, segmentation=mask, organs=organs)
+    return case(images, found, hu, kinds=("SEG", "LABELMAP"))
 
 
 def many_labels(count: int = 30) -> Case:
@@ -215,13 +194,13 @@ def many_labels(count: int = 30) -> Case:
         colour = (40 + 7 * number, 250 - 6 * number, (90 * number) % 256)
         labels.append(Label(value=number + 1, name=f"Rib {number + 1}", category=STRUCTURE,
                             type=sct("113197003", "Rib"), colour_rgb=colour))
-    return case(images, findings(stack_of(images), mask, labels=tuple(labels)), chest()[0])
+    return case(images, findings(stack_of(images), mask, labels=tuple(labels)), chest()[0], kinds=("SEG", "LABELMAP"))
 
 
 def nothing_found() -> Case:
     images = ct("nothing")
     found = replace(findings(stack_of(images), np.zeros(SHAPE, np.uint8)), organs=())
-    return case(images, found, chest()[0])
+    return case(images, found, chest()[0], kinds=("SR3D", "SR", "TEXT"))
 
 
 def not_analysed() -> Case:
@@ -240,7 +219,7 @@ def classified() -> Case:
     found = ModelFindings(provenance=provenance("chest_classes"), stack=stack_of(images), classifications=tuple(
         Classification(of=ClassLabel(value=value, name=name, code=sct(code, name)), probability=0.9 - 0.8 * value,
                        presence=presence) for value, (code, name, presence) in enumerate(of)))
-    return case(images, found, chest()[0])
+    return case(images, found, chest()[0], kinds=("SR3D", "SR", "TEXT"))
 
 
 SEGMENTED: Mapping[str, Callable[[], Case]] = {

@@ -52,7 +52,7 @@ class Viewer:
 
     def __init__(self, page: Page, url: str) -> None:
         self.page, self._url = page, url
-        self._name = ""
+        self.shows = ""
         self._errors: list[str] = []
         self.console: list[str] = []
         page.on("pageerror", lambda error: self._errors.append(f"page error: {error}"))
@@ -64,7 +64,7 @@ class Viewer:
 
     def open(self, name: str, study_uid: str, series_uids: Iterable[str]) -> None:
         """Open a study, wait until the viewer lists these series; its screenshots are named after it."""
-        self._name = name
+        self.shows = ""
         self._errors.clear()
         self.console.clear()
         self.page.goto(f"{self._url}/viewer?StudyInstanceUIDs={study_uid}", wait_until="domcontentloaded")
@@ -76,6 +76,7 @@ class Viewer:
             self.screenshot("not_opened")
             msg = f"the viewer lists {len(wanted) - len(missing)} of {len(wanted)} series, not {sorted(missing)}"
             raise AssertionError(f"{msg}; {self.wrong()}; {self.console[:3]}") from late
+        self.shows = name
 
     def ask(self, what: str, *arguments: object) -> Any:
         return self.page.evaluate(f"given => window.probe.{what}(...given)", list(arguments))
@@ -98,9 +99,13 @@ class Viewer:
         """Scroll to an image of the series that is shown."""
         self.wait("place => window.probe.look(place)", f"/instances/{sop_instance_uid}/frames/{frame}")
 
+    def segments(self, series_uid: str) -> list[dict[str, Any]]:
+        """Return number, label and colour of every segment that the viewer has; not the background of a label map."""
+        return [one for one in self.ask("segments", series_uid) if one["number"] > 0]
+
     def masks(self, series_uid: str) -> dict[str, Planes]:
         """Return the viewer's own label map of a segmentation, per segment label, only planes with voxels."""
-        labels = {one["number"]: one["label"] for one in self.ask("segments", series_uid)}
+        labels = {one["number"]: one["label"] for one in self.segments(series_uid)}
         found: dict[str, Planes] = {label: {} for label in labels.values()}
         for plane in self.ask("planes", series_uid):
             drawn = np.frombuffer(base64.b64decode(plane["data"]), TYPES[plane["type"]]).reshape(plane["shape"])
@@ -123,12 +128,19 @@ class Viewer:
         png = self.page.screenshot()
         if name:
             SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-            (SCREENSHOTS / f"{self._name}_{name}.png").write_bytes(png)
+            (SCREENSHOTS / f"{self.shows}_{name}.png").write_bytes(png)
         return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
 
-    def seen(self, name: str, shows: Callable[[Rgb], bool]) -> bool:
-        """Look at the page until it shows what it should; keep the last look under ``name``."""
+    def seen(self, name: str, shows: Callable[[Rgb], bool], place: tuple[str, int] | None = None) -> bool:
+        """Look at the page, at an image of the series, until it shows what it should; keep the last look.
+
+        The viewer may scroll and fit its viewport late: each look goes to the image again, and ``shows`` asks anew
+        where on the page a point is.
+        """
         for _ in range(PATIENCE_MS // 3000):
+            if place is not None:
+                self.look(*place)
+            self.ask("render")
             if shows(self.screenshot(name)):
                 return True
             self.page.wait_for_timeout(200)
@@ -185,6 +197,18 @@ def annotation(picture: Rgb) -> NDArray[np.bool_]:
 
 
 def near_colour(wanted: Sequence[int], tolerance: int = 24) -> Callable[[Rgb], NDArray[np.bool_]]:
+    """Return what tells where a picture has a colour, as a solid line or area."""
     def met(picture: Rgb) -> NDArray[np.bool_]:
         return np.asarray(np.abs(picture.astype(int) - np.asarray(wanted)).max(axis=-1) <= tolerance)
+    return met
+
+
+def tinted(wanted: Sequence[int]) -> Callable[[Rgb], NDArray[np.bool_]]:
+    """Return what tells where a picture has a colour however thinly: a line of one pixel, softened."""
+    direction = np.asarray(wanted, float) - np.mean(wanted)
+
+    def met(picture: Rgb) -> NDArray[np.bool_]:
+        chroma = picture - picture.mean(axis=-1, keepdims=True)
+        strength = np.linalg.norm(chroma, axis=-1)
+        return np.asarray((strength > 15) & (chroma @ direction > 0.92 * strength * np.linalg.norm(direction)))
     return met

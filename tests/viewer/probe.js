@@ -54,6 +54,7 @@ window.probe = (() => {
       const at = viewport()?.getImageIds?.().findIndex(one => one.endsWith(place)) ?? -1;
       return at >= 0 && viewport().setImageIdIndex(at).then(() => true);
     },
+    render: () => viewport()?.render(),
     image: () => viewport()?.getCurrentImageId?.() ?? "",
     onPage: points => {
       const frame = viewport().canvas.getBoundingClientRect();
