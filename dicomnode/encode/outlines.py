@@ -7,6 +7,7 @@ to ``column + 1``.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,8 +36,7 @@ def outlines(mask_yx: NDArray[np.bool_]) -> list[Ints]:
     loops = list(_loops(corners))
     drawing = _Drawing(corners=corners, loops=loops, places=[(row, column) for row, column in corners.yx.tolist()])
     outer = [bool(part[tuple(corners.yx[loop[0]])]) for loop in loops]
-    for number in [one for one, is_outer in enumerate(outer) if not is_outer]:
-        drawing.attach(number)
+    drawing.attach([one for one, is_outer in enumerate(outer) if not is_outer])
     first = np.array([rows[0], columns[0]], dtype=np.int64)
     return [drawing.polygon(one) + first for one, is_outer in enumerate(outer) if is_outer]
 
@@ -103,18 +103,25 @@ class _Drawing:
     places: list[tuple[int, int]]
     hanging: dict[tuple[int, int], list[int]] = field(default_factory=lambda: defaultdict(list))
 
-    def attach(self, hole: int) -> None:
-        """Hang a hole on the nearest vertical edge to the left of its first corner.
+    def attach(self, holes: Sequence[int]) -> None:
+        """Hang each hole on the nearest vertical edge to the left of its first corner.
 
         Between the two all pixels above and below are marked: the edge belongs to the hole's own part of the mask.
         """
         yx, above = self.corners.yx, self.corners.above
-        y, x = yx[self.loops[hole][0]]
-        low, high = np.minimum(yx[:, 0], yx[above, 0]), np.maximum(yx[:, 0], yx[above, 0])
-        reach = np.flatnonzero((low <= y) & (y <= high) & (yx[:, 1] < x))
-        one = int(reach[yx[reach, 1].argmax()])
-        other = int(above[one])
-        self.hanging[min(one, other), max(one, other)].append(hole)
+        upper = np.flatnonzero(yx[:, 0] < yx[above, 0])
+        length = yx[above[upper], 0] - yx[upper, 0] + 1
+        edge = np.repeat(upper, length)
+        row = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length) + yx[edge, 0]
+        edge_at = np.full(yx.max(axis=0) + 1, -1, dtype=np.int64)
+        edge_at[row, yx[edge, 1]] = edge
+        column = np.where(edge_at >= 0, np.arange(edge_at.shape[1]), -1)
+        nearest = np.maximum.accumulate(column, axis=1)
+        for hole in holes:
+            y, x = self.places[self.loops[hole][0]]
+            one = int(edge_at[y, nearest[y, x - 1]])
+            other = int(above[one])
+            self.hanging[min(one, other), max(one, other)].append(hole)
 
     def polygon(self, outer: int) -> Ints:
         """Return an outer loop with its holes as one polygon."""

@@ -9,14 +9,12 @@ import numpy as np
 from highdicom import SOPClass
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.dataelem import DataElement
-from pydicom.tag import Tag
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from dicomnode.domain.findings import EncodedObject, ModelFindings
-from dicomnode.domain.volume import SlicePlane, Vector
 from dicomnode.encode import sources as images
 from dicomnode.encode.codes import SIDES, concept
+from dicomnode.encode.contours import contour, encoded, roi, roi_contours
 from dicomnode.encode.groups import frames_of
 from dicomnode.encode.outlines import outlines
 from dicomnode.encode.segments import Segment, drawn_on, segments_of
@@ -27,10 +25,6 @@ DETACHED_STUDY_MANAGEMENT: Final = "1.2.840.10008.3.1.2.3.1"
 """Retired, and still what a structure set calls its study by (PS3.3 Table C.8-41)."""
 ANATOMICAL_STRUCTURE: Final = "91723000"
 LABEL: Final = "AI NOT VERIFIED"
-DECIMALS: Final = 4
-"""Coordinates are written to a ten-thousandth of a millimetre."""
-PIXEL_EDGE: Final = 0.5
-"""A pixel's index names its centre: its outline runs half a pixel round it."""
 
 
 def encode_rtstruct(findings: Sequence[ModelFindings], sources: Mapping[str, Sequence[Dataset]], stamp: Stamp
@@ -74,9 +68,10 @@ def _structure_set(findings: ModelFindings, segments: tuple[Segment, ...], sourc
         _describe(result, head, findings, stamp)
         result.ReferencedFrameOfReferenceSequence = [_frame_of_reference(findings)]
         result.StructureSetROISequence = [_roi(segment, findings) for segment in segments]
-        result.ROIContourSequence = [_contours(segment, findings) for segment in segments]
-        result.RTROIObservationsSequence = [_observation(segment) for segment in segments]
-        return finish(result, head, stamp, role)
+        shown = [encoded(_reference(plane.instance.sop_class_uid, plane.instance.sop_instance_uid, frames_of(plane)))
+                 for plane in findings.stack.planes]
+        contours = roi_contours([_contours(segment, findings, shown) for segment in segments])
+        return finish(result, head, stamp, role, tail=(contours, encoded(_after(segments))))
 
 
 def _describe(result: Dataset, head: Dataset, findings: ModelFindings, stamp: Stamp) -> None:
@@ -86,7 +81,6 @@ def _describe(result: Dataset, head: Dataset, findings: ModelFindings, stamp: St
     result.StructureSetDescription = ("AI result, not verified by a physician. "
                                       + ("Research use only. " if stamp.research else "") + made.intended_use)[:1024]
     result.StructureSetDate, result.StructureSetTime = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
-    result.ApprovalStatus = "UNAPPROVED"
     result.OperatorsName = ""
     result.FrameOfReferenceUID = findings.stack.frame_of_reference_uid
     result.PositionReferenceIndicator = head.get("PositionReferenceIndicator") or ""
@@ -115,14 +109,22 @@ def _reference(sop_class_uid: str, sop_instance_uid: str, frames: Sequence[int] 
 
 
 def _roi(segment: Segment, findings: ModelFindings) -> Dataset:
-    made, roi = findings.provenance, Dataset()
-    roi.ROINumber = segment.number
-    roi.ReferencedFrameOfReferenceUID = findings.stack.frame_of_reference_uid
-    roi.ROIName = _name(segment)
-    roi.ROIDescription = f"{made.model_name} {made.model_version}, {made.model_digest}"[:1024]
-    roi.ROIGenerationAlgorithm = "AUTOMATIC"
-    roi.ROIGenerationDescription = f"{made.model_name} {made.model_version}"[:64]
-    return roi
+    made, about = findings.provenance, Dataset()
+    about.ROINumber = segment.number
+    about.ReferencedFrameOfReferenceUID = findings.stack.frame_of_reference_uid
+    about.ROIName = _name(segment)
+    about.ROIDescription = f"{made.model_name} {made.model_version}, {made.model_digest}"[:1024]
+    about.ROIGenerationAlgorithm = "AUTOMATIC"
+    about.ROIGenerationDescription = f"{made.model_name} {made.model_version}"[:64]
+    return about
+
+
+def _after(segments: Sequence[Segment]) -> Dataset:
+    """Return what stands behind the contours."""
+    rest = Dataset()
+    rest.RTROIObservationsSequence = [_observation(segment) for segment in segments]
+    rest.ApprovalStatus = "UNAPPROVED"
+    return rest
 
 
 def _observation(segment: Segment) -> Dataset:
@@ -143,44 +145,13 @@ def _name(segment: Segment) -> str:
     return (segment.lesion.tracking_id if segment.lesion else segment.label.name)[:64]
 
 
-def _contours(segment: Segment, findings: ModelFindings) -> Dataset:
-    roi = Dataset()
-    roi.ReferencedROINumber = segment.number
-    roi.ROIDisplayColor = list(segment.label.colour_rgb)
-    roi.ContourSequence = [
-        _contour(number, polygon, plane)
-        for number, (plane, polygon) in enumerate(_polygons(segment, findings), start=1)]
-    return roi
+def _contours(segment: Segment, findings: ModelFindings, images_of: Sequence[bytes]) -> bytes:
+    drawn = [contour(number, polygon, findings.stack.planes[k], images_of[k])
+             for number, (k, polygon) in enumerate(_polygons(segment, findings), start=1)]
+    return roi(segment.number, segment.label.colour_rgb, drawn)
 
 
-def _polygons(segment: Segment, findings: ModelFindings) -> Iterator[tuple[SlicePlane, NDArray[np.int64]]]:
-    for k, plane in enumerate(findings.stack.planes):
+def _polygons(segment: Segment, findings: ModelFindings) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    for k in range(len(findings.stack.planes)):
         for polygon in outlines(drawn_on(findings, segment, k)):
-            yield plane, polygon
-
-
-def _contour(number: int, corners_yx: NDArray[np.int64], plane: SlicePlane) -> Dataset:
-    contour = Dataset()
-    contour.ContourImageSequence = [_reference(
-        plane.instance.sop_class_uid, plane.instance.sop_instance_uid, frames_of(plane))]
-    contour.ContourGeometricType = "CLOSED_PLANAR"
-    contour.NumberOfContourPoints = len(corners_yx)
-    contour.ContourNumber = number
-    text = _decimals(_in_patient(corners_yx - PIXEL_EDGE, plane))
-    tag = Tag("ContourData")
-    contour[tag] = DataElement(tag, "DS", text, already_converted=True)  # parsing each number would take seconds
-    return contour
-
-
-def _in_patient(index_yx: NDArray[np.floating], plane: SlicePlane) -> Vector:
-    """Return places in patient millimetres (LPS), shape (n, 3), of indices (row, column) on a plane."""
-    row_mm, column_mm = plane.pixel_spacing_mm
-    return np.asarray(plane.position_lps_mm + index_yx[:, :1] * row_mm * plane.column_lps
-                      + index_yx[:, 1:] * column_mm * plane.row_lps)
-
-
-def _decimals(values: Vector) -> str:
-    r"""Return numbers as decimal strings joined by ``\``; each different one is turned into text once."""
-    different, which = np.unique(np.round(values.ravel(), DECIMALS) + 0.0, return_inverse=True)
-    texts = [f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".") for value in different.tolist()]
-    return "\\".join([texts[index] for index in which.ravel().tolist()])
+            yield k, polygon
