@@ -28,7 +28,7 @@ class Sent:
 
 
 @dataclass(slots=True)
-class Counter:
+class Handover:
     """Sends over one association, and knows what the peer has of this delivery and what it refused.
 
     Parameters

@@ -9,7 +9,7 @@ from typing import Final
 
 from dicomnode.deliver import dimse
 from dicomnode.deliver.association import Association
-from dicomnode.deliver.forms import Counter
+from dicomnode.deliver.forms import Handover
 from dicomnode.deliver.part10 import IMPLICIT_LE, UNCOMPRESSED, Outgoing, OutgoingFile, outgoing_file
 from dicomnode.deliver.pdu import MOST_CONTEXTS, Proposal
 from dicomnode.deliver.status import status_error
@@ -63,12 +63,12 @@ def deliver(
     refusals: list[PeerRefused] = []
     with Association(node_ae_title=node_ae_title, peer=peer, proposals=proposals_for(files),
                      timeout_s=timeout_s) as association:
-        counter = Counter(association, set(present))
+        handover = Handover(association, set(present))
         for item in items:
             if item.closing and refusals:
                 continue
             try:
-                sent = counter.send(item)
+                sent = handover.send(item)
             except PeerRefused as refusal:
                 if not item.optional:
                     refusals.append(refusal)
@@ -129,10 +129,10 @@ def send_files(
     for batch in _batches(files):
         with Association(node_ae_title=node_ae_title, peer=peer, proposals=proposals_for(batch),
                          timeout_s=timeout_s) as association:
-            counter = Counter(association, set())
+            handover = Handover(association, set())
             for file in batch:
                 try:
-                    counter.send(Outgoing(item_id=done, alternatives=(file,)))
+                    handover.send(Outgoing(item_id=done, alternatives=(file,)))
                 except PeerRefused as refusal:
                     refusals.append(refusal)
                 done += 1
