@@ -71,7 +71,8 @@ def _encoded(findings: ModelFindings, values: ParametricMap, sources: Sequence[D
     if values.quantity.scheme == SCHEME:
         made.CodingSchemeIdentificationSequence = [scheme_identification()]
     del made.FloatPixelData
-    return finish(made, head, stamp, role, tail=_pixels(values, _order(made, findings)))
+    order = _upwards(made, findings)
+    return finish(made, head, stamp, role, tail=_pixels(values, order))
 
 
 def _mapping(values: ParametricMap) -> pm.RealWorldValueMapping:
@@ -89,13 +90,21 @@ def _mapping(values: ParametricMap) -> pm.RealWorldValueMapping:
     return mapping
 
 
-def _order(made: Dataset, findings: ModelFindings) -> list[int]:
-    """Return the slice that each frame shows: highdicom puts frames in an order of its own."""
+def _upwards(made: Dataset, findings: ModelFindings) -> list[int]:
+    """Put the frames in the order of the slices, and return the slices.
+
+    highdicom puts the last slice first. dcmqi 1.5.7, with which 3D Slicer reads maps, takes them for the first.
+    """
     slices = places(findings)
-    images_shown = (group.DerivationImageSequence[0].SourceImageSequence[0]
-                    for group in made.PerFrameFunctionalGroupsSequence)
-    return [slices[str(image.ReferencedSOPInstanceUID), int(image.get("ReferencedFrameNumber") or 1)]
-            for image in images_shown]
+    found = []
+    for group in made.PerFrameFunctionalGroupsSequence:
+        image = group.DerivationImageSequence[0].SourceImageSequence[0]
+        found.append((slices[str(image.ReferencedSOPInstanceUID), int(image.get("ReferencedFrameNumber") or 1)], group))
+    found.sort(key=lambda pair: pair[0])
+    for index, (_, group) in enumerate(found, start=1):
+        group.FrameContentSequence[0].DimensionIndexValues = [index]
+    made.PerFrameFunctionalGroupsSequence = [group for _, group in found]
+    return [k for k, _ in found]
 
 
 def _pixels(values: ParametricMap, order: Sequence[int]) -> Iterator[bytes]:

@@ -162,6 +162,8 @@ def finish(result: Dataset, head: Dataset, stamp: Stamp, role: Role, *, tail: It
     result.PatientName = head.PatientName
     result.SeriesDescription = role.description(stamp)
     result.ContentQualification = "RESEARCH" if stamp.research else "PRODUCT"
+    if "ContentLabel" in result:
+        result.setdefault("ContentCreatorName", "")  # Type 2 (PS3.3 Table 10-12); no person made it
     if head.get("InstitutionName"):
         result.InstitutionName = head.InstitutionName
     _set_times(result, head, stamp)

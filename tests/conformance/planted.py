@@ -160,6 +160,8 @@ FAULTS = (
     Fault(rule="captures_are_pictures", kind="SC", spoil=put(FrameOfReferenceUID="2.25.5")),
     Fault(rule="maps_say_what_their_numbers_mean", kind="PM", spoil=lambda one: put(
         FloatPixelData=np.full(one.pixel_array.shape, 7, "<f4").tobytes())(one)),
+    Fault(rule="contents_are_identified", kind="SEG", spoil=put(ContentCreatorName=None)),
+    Fault(rule="contents_are_identified", kind="PM", spoil=put(ContentLabel="")),
     Fault(rule="graphics_lie_inside_the_image", kind="GSPS", spoil=put(
         "GraphicAnnotationSequence", "GraphicObjectSequence", GraphicData=[90.0, 90.0, 95.0, 95.0])),
     Fault(rule="graphics_warn", kind="GSPS", spoil=put(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
+from tests.builders import dataset
 from tests.conformance.cases import CASES
 from tests.conformance.masks import drawn_on_sources, segmentations
 
@@ -41,10 +42,39 @@ def placed(image, number, stack):
 
     dcmqi writes a file for each segment of a binary SEG, and one for all of a label map; values are segment numbers.
     """
-    ras = nibabel.affines.apply_affine(image.affine, np.argwhere(np.asarray(image.dataobj) == number))
+    index = index_of(image, np.argwhere(np.asarray(image.dataobj) == number), stack)
+    return np.array(sorted(map(tuple, index)))
+
+
+def index_of(image, voxels, stack):
+    """Return the (slice, row, column) of voxels of a NIfTI image, through patient millimetres."""
+    ras = nibabel.affines.apply_affine(image.affine, voxels)
     index = nibabel.affines.apply_affine(np.linalg.inv(stack.affine_lps_mm), ras * [-1, -1, 1])
     assert np.abs(index - np.rint(index)).max() < 0.01
-    return np.array(sorted(map(tuple, np.rint(index).astype(int))))
+    return np.rint(index).astype(int)
+
+
+@pytest.mark.parametrize("case", ["axial CT", "oblique CT", "sagittal MR", "Enhanced CT"])
+def test_dcmqi_reads_every_number_of_a_map_at_the_same_place(case, result_of, tmp_path):
+    """From a copy that names an anatomy for its frames, which is optional: dcmqi 1.5.7 crashes where there is none."""
+    program = Path(sys.executable).parent / "paramap2itkimage"
+    if not program.exists():
+        pytest.skip("paramap2itkimage is not installed: pip install dcmqi")
+    made = result_of(case)
+    copy = dcmread(next(path for path in made.paths if ".PM." in path.name))
+    lung = dataset(CodeValue="39607008", CodingSchemeDesignator="SCT", CodeMeaning="Lung")
+    copy.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [
+        dataset(FrameLaterality="U", AnatomicRegionSequence=[lung])]
+    copy.save_as(tmp_path / "map.dcm", enforce_file_format=True)
+    done = subprocess.run(
+        [str(program), "--inputDICOM", str(tmp_path / "map.dcm"), "--outputDirectory", str(tmp_path), "-t", "nii"],
+        capture_output=True, text=True, errors="replace", check=False, timeout=300)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    image = nibabel.load(next(tmp_path.glob("*pmap.nii.gz")))
+    values, stack = np.asarray(image.dataobj), made.findings[0].stack
+    z, y, x = index_of(image, np.argwhere(np.isfinite(values)), stack).T
+    np.testing.assert_array_equal(made.findings[0].parametric.values_zyx[z, y, x], values.ravel())
+    assert values.size == np.prod(stack.shape_zyx)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -22,6 +22,15 @@ def captures_are_pictures(one: Dataset, _scene: Scene) -> Iterator[str]:
         yield "claims a place in the patient"
 
 
+def contents_are_identified(one: Dataset, _scene: Scene) -> Iterator[str]:
+    """PS3.3 Table 10-12: label (Type 1), description and creator (Type 2, empty: no person made it)."""
+    if kind_of(one) not in {"SEG", "LABELMAP", "PM", "GSPS"}:
+        return
+    lacking = [keyword for keyword in ("ContentDescription", "ContentCreatorName") if keyword not in one]
+    if lacking or not one.get("ContentLabel"):
+        yield f"has no {', '.join(lacking) or 'ContentLabel'}"
+
+
 def graphics_lie_inside_the_image(one: Dataset, scene: Scene) -> Iterator[str]:
     if kind_of(one) != "GSPS":
         return
@@ -113,6 +122,6 @@ def _points(annotation: Dataset) -> Iterator[list[float]]:
 
 
 RULES = (
-    captures_are_pictures, maps_say_what_their_numbers_mean, graphics_lie_inside_the_image, graphics_warn,
-    whole_images_are_shown, manifests_name_other_results,
+    captures_are_pictures, maps_say_what_their_numbers_mean, contents_are_identified, graphics_lie_inside_the_image,
+    graphics_warn, whole_images_are_shown, manifests_name_other_results,
 )
