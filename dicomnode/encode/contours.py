@@ -59,10 +59,10 @@ def contour(number: int, corners_yx: NDArray[np.int64], plane: SlicePlane, image
 
 
 def encoded(dataset: Dataset) -> bytes:
-    """Return a data set's elements in Implicit VR Little Endian."""
+    """Return a data set's elements in Implicit VR Little Endian, texts in UTF-8 as all results have them."""
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, True
-    write_dataset(buffer, dataset)
+    write_dataset(buffer, dataset, parent_encoding="utf8")
     return buffer.getvalue()
 
 

@@ -116,6 +116,17 @@ def test_laterality_is_coded_and_only_structures_are_organs():
     assert [one.RTROIInterpretedType for one in (lung, kidney, nodule)] == ["ORGAN", "ORGAN", ""]
 
 
+def test_a_name_in_chinese_is_the_same_wherever_it_stands():
+    series = ct_series(np.zeros(SHAPE))
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2, 3:9, 3:9] = 1
+    found = findings(stack_of(series), mask, labels=(replace(LUNG, value=1, name="左肺结节"),))
+    _, (written,) = structure_sets(series, found)
+    result = parsed(written)
+    assert result.StructureSetROISequence[0].ROIName == "左肺结节"
+    assert result.RTROIObservationsSequence[0].ROIObservationLabel == "左肺结节"
+
+
 def test_labels_that_share_voxels_are_drawn_whole():
     series = ct_series(np.zeros(SHAPE))
     mask = np.zeros(SHAPE, np.uint8)
