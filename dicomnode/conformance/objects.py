@@ -43,7 +43,7 @@ def objects(facts: Facts) -> Section:
     distinct = _distinct(facts)
     contents = (content_table(f"Content of {_title(made)}", made.first[0], made.second[0]) for made in distinct)
     return Section(title="Created Information Objects", text=prose.ATTRIBUTES, tables=(made_table(facts),), sections=(
-        *(Section(title=_title(made), tables=(_attributes(made),)) for made in distinct),
+        *(Section(title=_title(made), tables=(_attributes(made, facts),)) for made in distinct),
         Section(title="Templates", text=prose.TEMPLATES,
                 tables=(*(table for table in contents if table is not None), _context_groups())),
         Section(title="Unique identifiers", text=prose.UIDS),
@@ -73,9 +73,9 @@ def _title(made: Made) -> str:
     return f"{name_of(made.sop_class_uid)}: {made.group}"
 
 
-def _attributes(made: Made) -> Table:
+def _attributes(made: Made, facts: Facts) -> Table:
     header = dcmread(BytesIO(made.first[0].payload), stop_before_pixels=True)
-    found = attributes(made.first, made.second, made.sparse)
+    found = attributes(*(one for one in facts.made if (one.kind, one.group) == (made.kind, made.group)))
     title = f"Attributes of {_title(made)} (Modality {header.Modality})"
     return Table(title=title, columns=COLUMNS, rows=tuple(_row(one) for one in found))
 

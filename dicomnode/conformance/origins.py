@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from io import BytesIO
@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydicom import DataElement, Dataset, dcmread
 from pydicom.datadict import keyword_for_tag
 
+from dicomnode.conformance.facts import Made
 from dicomnode.conformance.sample import Example
 from dicomnode.domain.findings import EncodedObject
 
@@ -76,16 +77,15 @@ class _Seen:
     node: Values
 
 
-def attributes(first: tuple[EncodedObject, Example], second: tuple[EncodedObject, Example], sparse: EncodedObject
-               ) -> tuple[Attribute, ...]:
+def attributes(*made: Made) -> tuple[Attribute, ...]:
     """Return every attribute of objects of one kind, in the data set's order, with its origin and presence."""
-    one, other = _seen(*first), _seen(*second)
-    few, _ = _held(sparse)
-    return tuple(replace(_attribute(path, one, other), presence=_presence(path, one.values, other.values, few))
-                 for path in sorted({*one.vrs, *other.vrs}))
+    pairs = [(_seen(*one.first), _seen(*one.second)) for one in made]
+    objects = [*(seen.values for pair in pairs for seen in pair), *(_held(one.sparse)[0] for one in made)]
+    first = {path: pair for pair in reversed(pairs) for seen in pair for path in seen.vrs}
+    return tuple(replace(_attribute(path, *first[path]), presence=_presence(path, objects)) for path in sorted(first))
 
 
-def _presence(path: Path, *objects: Mapping[Path, Values]) -> Presence:
+def _presence(path: Path, objects: Sequence[Mapping[Path, Values]]) -> Presence:
     if not all(path in one for one in objects):
         return Presence.ANAP
     valued = [bool(one[path]) for one in objects]

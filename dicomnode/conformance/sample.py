@@ -28,7 +28,8 @@ from dicomnode.run.analyse import Identity
 from dicomnode.run.encoding import Material, encode_all
 from dicomnode.run.notices import notice, take_back
 
-FOUND, NOTHING_FOUND, CLASSIFIED = "findings", "nothing found", "classes"
+FOUND, NO_LESION, NOTHING_FOUND = "findings", "structures and no lesion", "nothing found"
+CLASSIFIED: Final = "classes"
 NOT_ANALYSED: Final = "a reason not to be analysed"
 REJECTED: Final = "results that a later analysis supersedes"
 PEER: Final = "peer"
@@ -102,7 +103,8 @@ def examples(variant: int, wanted: Wanted, *, sparse: bool = False) -> tuple[Exa
 def _cases(variant: int, wanted: Wanted) -> list[tuple[str, ModelFile]]:
     """Return each case with the model that it is of: a detector speaks where nothing segments."""
     seeing = SEGMENTATION if SEGMENTATION in wanted.tasks or not wanted.tasks else DETECTION
-    cases = [(case, seeing) for case in (FOUND, NOTHING_FOUND) if wanted.tasks != {CLASSIFICATION}]
+    cases = [(case, seeing) for case in (FOUND, NO_LESION, NOTHING_FOUND)
+             if wanted.tasks != {CLASSIFICATION} and (case != NO_LESION or seeing == SEGMENTATION)]
     cases += [(CLASSIFIED, CLASSIFICATION)] if CLASSIFICATION in wanted.tasks else []
     outputs = replace(wanted.outputs, quantity=QUANTITIES[variant])
     return [(case, replace(a_model(variant, task), outputs=outputs)) for case, task in cases]
@@ -134,7 +136,7 @@ def _material(case: str, loaded: LoadedSeries, model: ModelFile, identity: Ident
 
 
 def _findings(case: str, loaded: LoadedSeries, model: ModelFile, provenance: Provenance) -> ModelFindings:
-    output = an_output(model, loaded.volume.stack.shape_zyx, found=case == FOUND)
+    output = an_output(model, loaded.volume.stack.shape_zyx, organs=case in {FOUND, NO_LESION}, lesions=case == FOUND)
     found = model_findings(model, loaded.volume, output, provenance=provenance,
                            tracking_uid=lambda name: derived(provenance.model_name, name))
     return replace(found, detections=tuple(

@@ -15,6 +15,8 @@ from dicomnode.infer.output import RawBox, RawOutput
 SEGMENTATION, DETECTION, CLASSIFICATION = "segmentation", "detection", "classification"
 ROLE: Final = InputRole(role="ct")
 ORGANS: Final = ((("Lung", "39607008"),), (("Liver", "10200004"), ("Spleen", "78961009")))
+ORGAN: Final = 1
+"""The label of the first structure; that of a lesion comes last."""
 LESIONS: Final = (("Nodule", "27925004"), ("Mass", "4147007"))
 CLASSES: Final = ((("Fracture", "125605004"), ("Effusion", "60046008")), (("Atelectasis", "46621007"),
                                                                        ("Pneumothorax", "36118008")))
@@ -44,12 +46,14 @@ def _labels(variant: int) -> tuple[Label, ...]:
     return (*organs, lesion)
 
 
-def an_output(model: ModelFile, shape_zyx: tuple[int, int, int], *, found: bool) -> RawOutput:
-    """Return what the model answers on its study: with findings, or with none."""
-    drawn = _drawn(shape_zyx, len(model.labels)) if found else np.zeros(shape_zyx, np.uint8)
+def an_output(model: ModelFile, shape_zyx: tuple[int, int, int], *, organs: bool, lesions: bool) -> RawOutput:
+    """Return what the model answers on its study: with structures or without, with lesions or without."""
+    drawn = _drawn(shape_zyx, len(model.labels)) if organs else np.zeros(shape_zyx, np.uint8)
     lesion = max((label.value for label in model.labels), default=0)
+    if not lesions:
+        drawn[drawn == lesion] = ORGAN
     boxes = tuple(RawBox(box_zyx=(1.5, 9.5, 4.5 + 9 * place, 3.5, 14.5 + place, 9.5 + 9 * place), label=lesion,
-                         score=0.9 - 0.1 * place) for place in range(lesion if found else 0))
+                         score=0.9 - 0.1 * place) for place in range(lesion if lesions else 0))
     return RawOutput(
         labels_zyx=drawn if model.task == SEGMENTATION else None, boxes=boxes if model.task == DETECTION else None,
         probabilities={one.value: 0.9 - 0.7 * one.value for one in model.classes} or None,

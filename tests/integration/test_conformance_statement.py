@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom._uid_dict import UID_dictionary
 from pynetdicom import AE, evt
 from pynetdicom.pdu import A_ASSOCIATE_AC
@@ -21,6 +23,8 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from dicomnode.cli import cli
 from dicomnode.config import load, load_model
+from dicomnode.conformance.facts import name_of
+from dicomnode.conformance.origins import _texts, elements
 from dicomnode.conformance.sample import PEER
 from dicomnode.deliver import Outgoing, deliver, echo, outgoing_file, request_commitment
 from dicomnode.deliver.commit import PUSH_MODEL
@@ -281,6 +285,36 @@ def test_each_abort_of_the_table_is_what_its_cause_meets(said, node):
 # What the node proposes
 
 
+def listed(rows: list[dict[str, object]]) -> dict[tuple[int, ...], dict[str, object]]:
+    """Return the rows of a table of attributes by the tags from the top to each."""
+    found, above = {}, []
+    for row in rows:
+        tag = int(str(row["Tag"]).strip("()").replace(",", ""), 16)
+        above = [*above[:str(row["Attribute"]).count("> ")], tag]
+        found[tuple(above)] = row
+    return found
+
+
+def test_every_attribute_of_what_the_worker_makes_is_listed_and_what_is_fixed_has_that_value(said, objects):
+    seen = set()
+    for one in objects:
+        group = re.split("[:/|]", one.group)[0]
+        (rows,) = [rows for title, rows in said.tables.items()
+                   if re.match(rf"Attributes of {re.escape(name_of(one.sop_class_uid))}: {group} \(", title)]
+        known = listed(rows)
+        for path, element in elements(dcmread(BytesIO(one.payload))):
+            row = known[path]
+            assert row["VR"] == element.VR, (one.kind, row)
+            assert row["Presence"] != "EMPTY" or not element.value, (one.kind, row)
+            if row["Origin"] == "fixed" and isinstance(row["Value"], list):
+                assert {text[:40] for text in _texts(element)} <= {text[:40] for text in row["Value"]}, (one.kind, row)
+        absent = [row["Attribute"] for path, row in known.items() if row["Presence"] == "ALWAYS" and len(path) == 1
+                  and path not in {found for found, _ in elements(dcmread(BytesIO(one.payload)))}]
+        assert absent == [], one.kind
+        seen.add((one.sop_class_uid, group))
+    assert len(seen) >= 12
+
+
 def unheard(*_: object) -> None:
     """Hear what a delivery tells, and leave it."""
 
@@ -314,6 +348,11 @@ def listening(peer: Peer) -> Iterator[Listener]:
     server.shutdown()
 
 
+@pytest.fixture(scope="module")
+def objects(said, tmp_path_factory) -> list[EncodedObject]:
+    return analysed(said, tmp_path_factory.mktemp("studies"))
+
+
 def analysed(said: Said, folder: Path) -> list[EncodedObject]:
     """Everything that the worker makes of a study with a nodule, of one without, of one refused, and of a grown one."""
     config = said.config
@@ -336,9 +375,8 @@ def analysed(said: Said, folder: Path) -> list[EncodedObject]:
             *take_back({PEER: sent}, paths[:1], identity, clock=utc_now).values()]
 
 
-def test_a_listening_peer_is_proposed_the_contexts_of_the_table_and_no_other(said, tmp_path):
+def test_a_listening_peer_is_proposed_the_contexts_of_the_table_and_no_other(said, objects, tmp_path):
     peer = said.config.peers["pacs"]
-    objects = analysed(said, tmp_path)
     files = []
     for number, one in enumerate(objects):
         (tmp_path / f"{number}.dcm").write_bytes(one.payload)

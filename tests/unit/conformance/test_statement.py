@@ -55,7 +55,7 @@ def said(known) -> Statement:
 
 def origin(made: Made, *names: str) -> Attribute:
     path = tuple(TAGS[name] for name in names)
-    (found,) = [one for one in attributes(made.first, made.second, made.sparse) if one.path == path]
+    (found,) = [one for one in attributes(made) if one.path == path]
     return found
 
 
@@ -93,10 +93,18 @@ def test_what_images_may_lack_is_empty_or_absent_in_the_results_and_said_to_be(k
     assert origin(of_kind(known, "SR3D"), "Predecessors").presence is Presence.ANAP
 
 
+def test_what_only_some_findings_bring_is_listed_as_not_always_present(known):
+    several, one_segment = (made for made in known.made if made.kind == "SEG")
+    kind = 0x00209311  # Dimension Organization Type: of segments, only one makes a volume
+    paths = {one.path: one.presence for one in attributes(several, one_segment)}
+    assert (kind,) not in {one.path for one in attributes(several)}
+    assert paths[kind,] is Presence.ANAP
+
+
 def test_no_attribute_is_listed_twice_and_every_object_that_peers_take_is_there(known, said):
     assert {made.kind for made in known.made} == set(known.config.peers["pacs"].takes)
     for made in known.made:
-        paths = [one.path for one in attributes(made.first, made.second, made.sparse)]
+        paths = [one.path for one in attributes(made)]
         assert len(paths) == len(set(paths)) > 60
     titles = [table.title for _, section in said.numbered() for table in section.tables]
     assert len(titles) == len(set(titles))
