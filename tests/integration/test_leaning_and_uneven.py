@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -16,6 +15,7 @@ from pydicom import Dataset, dcmread
 
 from dicomnode.config import model_from_text
 from dicomnode.domain.model import InputRole, ModelFile, SpacingLimits
+from dicomnode.domain.node import TAKES
 from dicomnode.domain.volume import SliceStack
 from dicomnode.errors import GantryTilt, MissingSlices
 from dicomnode.infer.digest import bundle_digest
@@ -25,9 +25,10 @@ from dicomnode.run.analyse import Analysis, Identity, Task, analyse
 from dicomnode.run.loop import utc_now
 from tests.builders import ct_series, write_series
 from tests.bundles import save_weights, spleen_form
+from tests.conformance.false_alarms import faults
+from tests.conformance.judges import dciodvfy, dsrdump
 from tests.detection_bundles import bright_spots, detection_model
 from tests.findings import NODE_ID
-from tests.live import need
 from tests.shared import dicom_files, unpacked
 from tests.threshold_bundles import PREPROCESSING, threshold_model
 
@@ -93,15 +94,15 @@ def pool(bundles):
         yield pool
 
 
-def analysed(pool: Pool, model: ModelFile, paths: list[Path]) -> Analysis:
+def analysed(pool: Pool, model: ModelFile, paths: list[Path], kinds: tuple[str, ...] = ("SEG",)) -> Analysis:
     task = Task(model=model, paths={model.inputs[0].role: paths})
-    return analyse([task], pool, Identity(node_id=NODE_ID, job_key="leaning"), clock=utc_now)
+    return analyse([task], pool, Identity(node_id=NODE_ID, job_key="leaning"), clock=utc_now, audiences=(kinds,))
 
 
 @pytest.fixture(scope="module")
 def found_in(bundles, pool, tmp_path_factory) -> dict[str, Analysis]:
     """Each case through the bundle that looks at the grid it is given."""
-    return {case: analysed(pool, thresholds(bundles), written(tmp_path_factory.mktemp("series"), case))
+    return {case: analysed(pool, thresholds(bundles), written(tmp_path_factory.mktemp("series"), case), TAKES)
             for case in CASES}
 
 
@@ -168,12 +169,12 @@ def test_the_report_says_what_was_resampled(found_in, case, says):
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_object_of_such_a_series_is_valid(found_in, case, tmp_path):
-    dciodvfy = need("dciodvfy", "dicom3tools")
-    for number, one in enumerate(found_in[case].objects):
-        path = tmp_path / f"{number}.dcm"
+    objects = found_in[case].objects
+    assert {"SEG", "LABELMAP", "SR3D", "RTSTRUCT", "GSPS", "SC", "PM", "KOS"} <= {one.kind for one in objects}
+    paths = [tmp_path / f"result{number}.{one.kind}.dcm" for number, one in enumerate(objects)]
+    for path, one in zip(paths, objects, strict=True):
         path.write_bytes(one.payload)
-        done = subprocess.run([dciodvfy, path], capture_output=True, text=True, check=False)
-        assert [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")] == [], one.kind
+    assert faults([*dciodvfy(case, paths), *dsrdump(case, paths)]) == []
 
 
 @pytest.mark.parametrize("fast", [False, True])
