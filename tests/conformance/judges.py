@@ -21,7 +21,7 @@ ABSTRACTED = {"121071", "363698007", "121049"}
 """Finding, Finding Site, Language: PixelMed takes any; that ours are right is a rule of our own."""
 HARMLESS = "VR checker does not support"
 """dcmtk 3.6.7 says of every file in ISO_IR 192 that it does not check its texts; it reads them all the same."""
-PATIENCE_S = 600
+PATIENCE_S = 1200
 
 
 @dataclass(frozen=True, slots=True)

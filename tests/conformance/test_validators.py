@@ -47,13 +47,13 @@ def test_dsrdump_reads_every_report(case, remarks_of):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_pixelmed_finds_no_error_in_any_report(pixelmed_remarks):
     assert faults(pixelmed_remarks) == []
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("alarm", FALSE_ALARMS, ids=lambda one: f"{one.judge}: {one.pattern[:40]}")
 def test_every_false_alarm_of_the_table_is_still_raised(alarm, remarks_of, pixelmed_remarks):
     judges = {"dciodvfy": dciodvfy, "dcentvfy": dcentvfy, "dsrdump": dsrdump}
