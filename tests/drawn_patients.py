@@ -1,4 +1,4 @@
-"""Drawn patients for a real viewer: a chest in CT, a brain in MR, and what is in them; coarse, so that they are quick."""
+"""Drawn patients for a real viewer: a chest in CT, a brain in MR, and what is in them; coarse, to be quick."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dicomnode.phantom.chest import chest_ct
 from tests.builders import affine_lps, ct_series
 from tests.findings import NODULE, STRUCTURE, sct
 
-SHAPE, SPACING_MM = (18, 100, 120), (8.0, 3.4, 3.4)
+SHAPE, SPACING_MM = (12, 84, 100), (12.0, 4.0, 4.0)
 AXIAL = affine_lps(spacing_zyx_mm=SPACING_MM, origin_mm=(-202, -170, -70))
 TILTED = affine_lps(spacing_zyx_mm=SPACING_MM, origin_mm=(-202, -170, -70), tilt_deg=18.5)
 LUNGS = tuple(
@@ -42,7 +42,7 @@ def chest() -> tuple[NDArray[np.int16], NDArray[np.uint8], tuple[NDArray[np.bool
 @cache
 def brain() -> tuple[NDArray[np.int16], NDArray[np.uint8], tuple[NDArray[np.bool_], ...]]:
     """Return a drawn brain with a tumour, sagittal from the right; rows run down, columns to the back."""
-    drawn = brain_mr(4, shape_zyx=(60, 72, 24), spacing_zyx_mm=(3.0, 3.0, 7.0), tumour=True)
+    drawn = brain_mr(4, shape_zyx=(60, 72, 14), spacing_zyx_mm=(3.0, 3.0, 12.0), tumour=True)
     signal, truth = (one[::-1].transpose(2, 0, 1) for one in (drawn.mr_zyx["flair"], drawn.truth_zyx))
     return np.clip(signal, 0, 4095), np.select([truth == 1, truth == 2], [1, 3]).astype(np.uint8), _lumps(truth >= 3)
 

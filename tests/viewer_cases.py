@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from dicomnode.domain.findings import (
     Classification,
+    Detection,
     EncodedObject,
     ModelFindings,
     NotAnalysed,
@@ -52,6 +53,10 @@ class Case:
 
     def of(self, kind: str, group: str = "") -> tuple[EncodedObject, ...]:
         return tuple(one for one in self.objects if one.kind == kind and one.group.startswith(group))
+
+    def place_of(self, lesion: Detection) -> tuple[str, int]:
+        plane = self.found.stack.planes[lesion.key_slice]
+        return plane.instance.sop_instance_uid, plane.frame
 
     def named(self) -> Mapping[str, Label]:
         """Return the label of every segment by the name that a viewer shows."""
@@ -127,7 +132,7 @@ def tilted() -> Case:
 
 
 def with_a_gap() -> Case:
-    kept = [k for k in range(SHAPE[0]) if k not in {5, 9, 10}]
+    kept = [k for k in range(SHAPE[0]) if k not in {3, 6, 7}]
     images = ct("gap")
     return chest_case([images[k] for k in kept], kept)
 
@@ -150,12 +155,12 @@ def chinese_name() -> Case:
 
 
 def sagittal() -> Case:
-    return _brain_case(affine_lps(spacing_zyx_mm=(7.0, 3.0, 3.0), row=(0, 1, 0), column=(0, 0, -1),
+    return _brain_case(affine_lps(spacing_zyx_mm=(12.0, 3.0, 3.0), row=(0, 1, 0), column=(0, 0, -1),
                                   origin_mm=(-80, -100, 90)), "sagittal")
 
 
 def oblique() -> Case:
-    return _brain_case(affine_lps(spacing_zyx_mm=(7.0, 3.0, 3.0), row=(0.6, 0.8, 0), column=(0.48, -0.36, -0.8),
+    return _brain_case(affine_lps(spacing_zyx_mm=(12.0, 3.0, 3.0), row=(0.6, 0.8, 0), column=(0.48, -0.36, -0.8),
                                   origin_mm=(-80, -100, 90)), "oblique", kinds=("SEG", "LABELMAP", "SR3D"))
 
 
@@ -175,7 +180,7 @@ def overlapping() -> Case:
     middle = Label(value=2, name="Mediastinum", category=STRUCTURE, type=sct("72410000", "Mediastinum"),
                    colour_rgb=(210, 180, 90))
     bits = np.where(lungs == 1, 1, 0) | np.where(lungs == 3, 4, 0)
-    bits[3:14, 40:85, 35:85] |= 2
+    bits[2:9, 34:70, 30:70] |= 2
     stack = stack_of(images)
     mask = Segmentation(mask_zyx=bits.astype(np.uint8), stack=stack, labels=(*LUNGS, middle), overlapping=True)
     organs = tuple(organ(label, np.where(mask.voxels(label), label.value, 0)) for label in mask.labels)
@@ -189,8 +194,8 @@ def many_labels(count: int = 30) -> Case:
     mask = np.zeros(SHAPE, np.uint8)
     labels = []
     for number in range(count):
-        row, column = 12 + 14 * (number // 6), 8 + 18 * (number % 6)
-        mask[2 + number % 4:12 + number % 5, row:row + 10, column:column + 13] = number + 1
+        row, column = 8 + 14 * (number // 6), 6 + 15 * (number % 6)
+        mask[1 + number % 4:8 + number % 5, row:row + 10, column:column + 11] = number + 1
         colour = (40 + 7 * number, 250 - 6 * number, (90 * number) % 256)
         labels.append(Label(value=number + 1, name=f"Rib {number + 1}", category=STRUCTURE,
                             type=sct("113197003", "Rib"), colour_rgb=colour))

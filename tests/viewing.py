@@ -16,13 +16,14 @@ from PIL import Image
 from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 from playwright.sync_api import TimeoutError as TooLate
 
+from dicomnode.domain.volume import SliceStack
 from tests.live import ROOT, need
 from tests.viewer_cases import Planes
 
 PROBE = Path(__file__).parent / "viewer" / "probe.js"
 SCREENSHOTS = ROOT / "build" / "viewer"
-WINDOW = {"width": 1120, "height": 720}
-PATIENCE_MS = 90_000
+WINDOW = {"width": 1000, "height": 660}
+PATIENCE_MS, POLL_MS = 120_000, 100
 NO_TOURS = "localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour', 'basicLongitudinalTour']))"
 BROKEN = re.compile(r"something went wrong|error boundary", re.IGNORECASE)
 SOFTWARE_GL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
@@ -38,7 +39,7 @@ def viewer_at(url: str) -> Iterator[Viewer]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=SOFTWARE_GL, chromium_sandbox=False)
         try:
-            context = browser.new_context(viewport=WINDOW, locale="en-GB")
+            context = browser.new_context(viewport=WINDOW, locale="en-GB", reduced_motion="reduce")
             context.add_init_script(path=PROBE)
             context.add_init_script(NO_TOURS)
             context.set_default_timeout(PATIENCE_MS)
@@ -76,19 +77,22 @@ class Viewer:
             self.screenshot("not_opened")
             msg = f"the viewer lists {len(wanted) - len(missing)} of {len(wanted)} series, not {sorted(missing)}"
             raise AssertionError(f"{msg}; {self.wrong()}; {self.console[:3]}") from late
+        self.wait("() => window.probe.image() !== ''")
         self.shows = name
 
     def ask(self, what: str, *arguments: object) -> Any:
         return self.page.evaluate(f"given => window.probe.{what}(...given)", list(arguments))
 
     def wait(self, condition: str, argument: object = None) -> None:
-        self.page.wait_for_function(condition, arg=argument)
+        self.page.wait_for_function(condition, arg=argument, polling=POLL_MS)
 
     def about(self, series_uid: str) -> dict[str, Any]:
         (about,) = self.ask("about", series_uid)
         return dict(about)
 
     def show(self, series_uid: str) -> None:
+        """Show a series once the one before it is drawn: a viewport taken away while it loads breaks OHIF's page."""
+        self.wait("() => window.probe.isSettled()")
         self.page.evaluate("uid => void window.probe.show(uid)", series_uid)
 
     def show_loaded(self, series_uid: str) -> None:
@@ -173,9 +177,24 @@ def differences(wanted: Planes, drawn: Planes) -> list[str]:
     return found
 
 
-def along(corners: NDArray[np.float64], steps: int = 40) -> NDArray[np.float64]:
+def corners(box_yx: tuple[int, int, int, int]) -> NDArray[np.float64]:
+    """Return the corners of a box, on the outer edges of its voxels, as (row, column)."""
+    first_row, first_column, last_row, last_column = box_yx
+    rows, columns = (first_row - 0.5, last_row + 0.5), (first_column - 0.5, last_column + 0.5)
+    return np.array([(rows[0], columns[0]), (rows[0], columns[1]), (rows[1], columns[1]), (rows[1], columns[0])])
+
+
+def positions_lps_mm(stack: SliceStack, place: tuple[str, int], points: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return where points of a slice, n × (row, column), are in the patient."""
+    (plane,) = [one for one in stack.planes if (one.instance.sop_instance_uid, one.frame) == place]
+    steps = np.stack([np.asarray(direction) * spacing for direction, spacing in zip(
+        (plane.column_lps, plane.row_lps), plane.pixel_spacing_mm, strict=True)])
+    return np.asarray(np.asarray(plane.position_lps_mm) + points @ steps)
+
+
+def along(around: NDArray[np.float64], steps: int = 40) -> NDArray[np.float64]:
     """Return points along a closed line through corners, n × 2."""
-    edges = zip(corners, np.roll(corners, -1, axis=0), strict=True)
+    edges = zip(around, np.roll(around, -1, axis=0), strict=True)
     return np.concatenate([np.linspace(first, last, steps, endpoint=False) for first, last in edges])
 
 

@@ -19,7 +19,19 @@ from tests.findings import parsed
 from tests.live import Orthanc
 from tests.ohif import ViewerServer, dicomweb_settings, ohif_dist
 from tests.viewer_cases import CHINESE_NAME, IN_WORDS, SEGMENTED, Case, Planes, moved
-from tests.viewing import Rgb, Viewer, along, annotation, differences, near_colour, share_near, tinted, viewer_at
+from tests.viewing import (
+    Rgb,
+    Viewer,
+    along,
+    annotation,
+    corners,
+    differences,
+    near_colour,
+    positions_lps_mm,
+    share_near,
+    tinted,
+    viewer_at,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 CASES = {**SEGMENTED, **IN_WORDS, "moved": moved}
@@ -112,10 +124,12 @@ def drawn_right(viewer: Viewer, case: Case, labels: set[str], name: str,
 
     def are_drawn(page: Rgb) -> bool:
         shares = []
+        one, next_to_it = viewer.on_page(positions_lps_mm(case.found.stack, place, np.array([(0, 0), (0, 1)])))
+        half_a_voxel = int(np.ceil(np.linalg.norm(next_to_it - one) / 2))
         for label, edge in edges.items():
-            points = viewer.uncovered(viewer.on_page(positions_lps_mm(case, place, np.argwhere(edge))))
+            points = viewer.uncovered(viewer.on_page(positions_lps_mm(case.found.stack, place, np.argwhere(edge))))
             if len(points) >= MOST_OF_AN_EDGE:
-                shares.append(share_near(page, points, has(case.named()[label].colour_rgb), reach=4))
+                shares.append(share_near(page, points, has(case.named()[label].colour_rgb), reach=half_a_voxel + 1))
         return bool(shares) and min(shares) > DRAWN_AT_LEAST
 
     return viewer.seen(name, are_drawn, place)
@@ -130,7 +144,7 @@ def test_findings_load_with_their_numbers_and_are_drawn_round_the_lesion(
     found = {one["identifier"]: one for one in viewer.ask("measurements", report.series_uid)}
     assert found.keys() == {lesion.tracking_id for lesion in case.found.detections}
     for lesion in case.found.detections:
-        one, place = found[lesion.tracking_id], place_of(case, lesion)
+        one, place = found[lesion.tracking_id], case.place_of(lesion)
         assert (one["loaded"], one["graphics"]) == (True, ["SCOORD POLYLINE"])
         assert set(one["labels"]) >= {
             f"{diameter} {lesion.diameter_mm:.2f} mm", f"{volume} {lesion.volume_ml:.2f} cm3",
@@ -145,7 +159,7 @@ def test_findings_load_with_their_numbers_and_are_drawn_round_the_lesion(
 
 def share_boxed(viewer: Viewer, case: Case, lesion: Detection, page: Rgb) -> float:
     """Return the share of a lesion's box that is drawn on the page."""
-    line = along(viewer.on_page(positions_lps_mm(case, place_of(case, lesion), corners(lesion))))
+    line = along(viewer.on_page(positions_lps_mm(case.found.stack, case.place_of(lesion), corners(lesion.box_yx))))
     return share_near(page, line, annotation)
 
 
@@ -158,7 +172,7 @@ def test_a_mask_one_column_beside_and_a_box_beside_the_lesion_are_seen_to_be_wro
     lesion = case.found.detections[0]
     shown = replace(lesion, box_yx=tuple(np.add(lesion.box_yx, (0, 6, 0, 6))))
     assert viewer.seen("SR3D", lambda page: share_boxed(viewer, case, shown, page) > DRAWN_AT_LEAST,
-                       place_of(case, lesion))
+                       case.place_of(lesion))
     assert share_boxed(viewer, case, lesion, viewer.screenshot()) < 1 - DRAWN_AT_LEAST
 
 
@@ -189,7 +203,16 @@ def test_objects_that_the_viewer_cannot_show_are_listed_as_such_and_break_nothin
         if one.kind in UNSHOWN:
             viewer.show(one.series_uid)
             viewer.screenshot(one.kind)
-    test_the_summary_is_shown_as_a_picture_with_its_outlines(viewer, case)
+    viewer.show_loaded(case.of("SEG")[0].series_uid)
+    assert viewer.wrong() == []
+
+
+@pytest.mark.parametrize("case", ["axial"], indirect=True)
+def test_a_parametric_map_opens(viewer: Viewer, case: Case) -> None:
+    (chances,) = case.of("PM")
+    viewer.show_loaded(chances.series_uid)
+    viewer.seen("PM", lambda _: True, case.place_of(case.found.detections[0]))
+    assert viewer.wrong() == []
 
 
 @pytest.mark.parametrize("case", ["chinese_name"], indirect=True)
@@ -225,23 +248,3 @@ def said(report: EncodedObject) -> list[str]:
 
     walk(parsed(report))
     return found
-
-
-def corners(lesion: Detection) -> NDArray[np.float64]:
-    """Return the corners of a lesion's box on its slice, on the outer edges of its voxels, as (row, column)."""
-    first_row, first_column, last_row, last_column = lesion.box_yx
-    rows, columns = (first_row - 0.5, last_row + 0.5), (first_column - 0.5, last_column + 0.5)
-    return np.array([(rows[0], columns[0]), (rows[0], columns[1]), (rows[1], columns[1]), (rows[1], columns[0])])
-
-
-def place_of(case: Case, lesion: Detection) -> tuple[str, int]:
-    plane = case.found.stack.planes[lesion.key_slice]
-    return plane.instance.sop_instance_uid, plane.frame
-
-
-def positions_lps_mm(case: Case, place: tuple[str, int], points: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return where points of a slice, n × (row, column), are in the patient."""
-    (plane,) = [one for one in case.found.stack.planes if (one.instance.sop_instance_uid, one.frame) == place]
-    steps = np.stack([np.asarray(direction) * spacing for direction, spacing in zip(
-        (plane.column_lps, plane.row_lps), plane.pixel_spacing_mm, strict=True)])
-    return np.asarray(np.asarray(plane.position_lps_mm) + points @ steps)
