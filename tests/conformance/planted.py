@@ -45,7 +45,7 @@ FAULTS = (
     # Who and what a result is.
     Fault(rule="is_a_kind_of_result", kind="SEG", spoil=put(SOPClassUID="1.2.840.10008.5.1.4.1.1.2")),
     Fault(rule="uids_are_derived", kind="SEG", spoil=put(SOPInstanceUID="1.2.3")),
-    Fault(rule="uids_are_derived", kind="SR", spoil=put(SeriesInstanceUID="2.25.007")),
+    Fault(rule="uids_are_derived", kind="SR", spoil=put(SeriesInstanceUID="1.2.3")),
     Fault(rule="file_says_the_same", kind="SC", spoil=lambda one: put(ImplementationClassUID="1.2.3")(one.file_meta)),
     Fault(rule="file_says_the_same", kind="SC", spoil=put(SOPInstanceUID="2.25.5")),
     Fault(rule="equipment_is_this_node", kind="KOS", spoil=put(Manufacturer="Phantom Works")),

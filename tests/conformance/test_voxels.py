@@ -108,7 +108,7 @@ def test_pydicom_and_highdicom_open_every_object(case, result_of):
         if "PixelData" in read or "FloatPixelData" in read:
             depth = [int(read.NumberOfFrames)] if read.get("NumberOfFrames", 1) > 1 else []
             assert read.pixel_array.shape[:len(depth) + 2] == (*depth, read.Rows, read.Columns)
-        if one.kind in {"SR3D", "SR"} and "ContentTemplateSequence" in read:
+        if one.kind == "SR3D":
             groups = hd.sr.srread(BytesIO(one.payload)).content
             assert groups.get_planar_roi_measurement_groups() or groups.get_volumetric_roi_measurement_groups() \
                 or groups.get_image_measurement_groups()
