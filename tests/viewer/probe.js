@@ -54,7 +54,7 @@ window.probe = (() => {
       const at = viewport()?.getImageIds?.().findIndex(one => one.endsWith(place)) ?? -1;
       return at >= 0 && viewport().setImageIdIndex(at).then(() => true);
     },
-    isSettled: () => (viewport()?.viewportStatus ?? "rendered") === "rendered",
+    isSettled: () => viewport()?.type !== "stack" || viewport().viewportStatus === "rendered",
     render: () => viewport()?.render(),
     image: () => viewport()?.getCurrentImageId?.() ?? "",
     onPage: points => {
