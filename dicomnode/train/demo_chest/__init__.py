@@ -1,1 +1,0 @@
-"""The script that makes the chest demonstration bundle: its network learns nodules only in several cycles."""
