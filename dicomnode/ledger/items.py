@@ -60,7 +60,7 @@ def _item(group: list[Found]) -> DeliveryItem:
     first = group[0]
     return DeliveryItem(
         item_id=first.item_id, ordinal=first.ordinal, alternatives=tuple(stored(row) for row in group),
-        sent=next((stored(row) for row in group if row.id == first.sent_result_id), None),
+        sent=next((stored(row) for row in group if row.id == first.sent_result_id and first.sent_at), None),
         sent_at=first.sent_at, committed_at=first.committed_at, not_taken=first.not_taken or "",
     )
 
@@ -96,14 +96,14 @@ def mark_not_taken(c: Connection, delivery_id: int, item_id: int, *, reason: str
 def unsent(c: Connection, delivery_id: int) -> int:
     """Count the items that the peer has neither taken nor, where it may, refused."""
     rows = c.execute(select(_ITEM.id).where(
-        _ITEM.delivery_id == delivery_id, _ITEM.sent_result_id.is_(None), _ITEM.not_taken.is_(None)))
+        _ITEM.delivery_id == delivery_id, _ITEM.sent_at.is_(None), _ITEM.not_taken.is_(None)))
     return len(rows.all())
 
 
 def forget_sending(c: Connection, delivery_id: int) -> None:
-    """Take all items of a delivery for unsent, as if the peer had never had them."""
+    """Take all items of a delivery for unsent; what the peer had stays known, for whoever takes it back."""
     c.execute(update(tables.delivery_items).where(_ITEM.delivery_id == delivery_id).values(
-        sent_result_id=None, status=None, sent_at=None, committed_at=None, failure_reason=None, not_taken=None))
+        status=None, sent_at=None, committed_at=None, failure_reason=None, not_taken=None))
 
 
 def uncommitted(c: Connection, delivery_id: int, *, sent_by: datetime | None = None) -> list[tuple[int, str, str]]:
@@ -120,6 +120,6 @@ def uncommitted(c: Connection, delivery_id: int, *, sent_by: datetime | None = N
         for row in c.execute(
             select(_ITEM.id, _RESULT.sop_class_uid, _RESULT.sop_instance_uid)
             .join(tables.results, _RESULT.id == _ITEM.sent_result_id)
-            .where(_ITEM.delivery_id == delivery_id, _ITEM.committed_at.is_(None), *in_time)
+            .where(_ITEM.delivery_id == delivery_id, _ITEM.sent_at.is_not(None), _ITEM.committed_at.is_(None), *in_time)
             .order_by(_ITEM.ordinal))
     ]

@@ -155,6 +155,19 @@ def test_a_rejection_note_that_was_sent_covers_what_came_before_its_job_and_one_
     assert first < second < third
 
 
+def test_what_is_being_sent_once_more_is_left_at_the_peer_all_the_while(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    complete_job(ledger, claim_job(ledger))
+    deliver_all(ledger)
+    with ledger.write() as c:
+        deliveries.requeue(c, 1, now=NOW)
+    assert [item.waits for item in claim_delivery(ledger).items] == [True, True]
+    assert supersede(ledger) == (f"{SR_CLASS}:2.25.2",)
+    successor = a_job(ledger, snapshot=a_snapshot(uids=("1.2.3.1.2",)))
+    assert left_at(ledger, successor) == ["2.25.1", "2.25.2"]
+
+
 def test_a_report_sent_to_two_peers_is_named_once(ledger):
     a_closed_study(ledger)
     a_job(ledger)
