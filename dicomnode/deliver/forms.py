@@ -45,7 +45,7 @@ class Handover:
         """Send the first form that the peer takes; one that stands for several items is sent once.
 
         A form that names objects which the peer does not have comes after those that name none such; of an object
-        that the peer may refuse it is not sent at all.
+        that the peer may refuse it is not sent at all, nor is one that names only a part of what the peer has.
 
         Raises
         ------
@@ -66,7 +66,9 @@ class Handover:
 
     def _choice(self, item: Outgoing) -> list[OutgoingFile]:
         fitting = [file for file in item.alternatives if self.present.issuperset(file.refers_to)]
-        return fitting if item.optional else [*fitting, *(file for file in item.alternatives if file not in fitting)]
+        if item.optional:
+            return [file for file in fitting if not file.refers_to or self.present == set(file.refers_to)]
+        return [*fitting, *(file for file in item.alternatives if file not in fitting)]
 
     def _try(self, file: OutgoingFile) -> int | None:
         """Return the status of a file that the peer stored, None where it does not take this form."""
@@ -91,7 +93,7 @@ class Handover:
     def _refusal(self, item: Outgoing, tried: list[OutgoingFile]) -> PeerRefused:
         names = ", ".join(file.sop_instance_uid for file in item.alternatives)
         statuses = [self.refused[file.sop_instance_uid][1] for file in tried]
-        told = self._told(tried) or "each names objects that the peer did not take"
+        told = self._told(tried) or "each names other objects than the peer has"
         msg = (f"{self.association.place}: takes no form of {names}: {told}; "
                "see what it stores, and say so by `takes` in its peer table")
         return PeerRefused(msg, status=next((one for one in reversed(statuses) if one is not None), None))

@@ -72,7 +72,7 @@ class Sender:
                 peer=peer,
                 items=[self._outgoing(item) for item in waiting],
                 timeout_s=self._settings.timeout_s,
-                present=[item.sent.sop_instance_uid for item in delivery.items if item.sent is not None],
+                present=[one.sop_instance_uid for one in _results(delivery)],
                 stored=lambda *verdict: self._mark(delivery, *verdict),
                 not_taken=lambda item_id, reason: self._mark_not_taken(delivery, item_id, reason),
             )
@@ -189,6 +189,12 @@ class Sender:
                 )
             else:
                 deliveries.fail(connection, delivery, now=now, reason=error.reason)
+
+
+def _results(delivery: deliveries.ClaimedDelivery) -> list[StoredResult]:
+    """Return what the peer has of this analysis; a note on an earlier one is no part of it."""
+    sent = [item.sent for item in delivery.items if item.sent is not None]
+    return [one for one in sent if not one.group.startswith(REJECTION)]
 
 
 def run(config: NodeConfig, ledger: Ledger, stop: threading.Event) -> None:

@@ -222,7 +222,19 @@ def test_an_object_that_may_be_left_out_is_left_out_where_it_names_what_the_peer
             first, Outgoing(item_id=2, alternatives=manifests, optional=True)])] == [(1, "1.2.2"), (2, "1.2.4")]
     with storing(0x0000, takes=lambda uid: uid != LABEL_MAP_SEGMENTATION_STORAGE) as scripted:
         marks = all_marks(scripted.peer, [first, Outgoing(item_id=2, alternatives=manifests[:1], optional=True)])
-    assert "names objects that the peer did not take" in str(marks[1][1])
+    assert "names other objects than the peer has" in str(marks[1][1])
+
+
+def test_a_manifest_that_leaves_out_what_the_peer_got_is_not_sent(images):
+    pair = [Outgoing(item_id=n, alternatives=(form(images[0], "SEG", n),)) for n in (1, 2)]
+    part, whole = form(images[0], "KOS", 3, "1.2.1"), form(images[0], "KOS", 4, "1.2.1", "1.2.2")
+    with storing(0x0000, 0x0000) as scripted:
+        marks = all_marks(scripted.peer, [*pair, Outgoing(item_id=3, alternatives=(part,), optional=True)])
+    assert "names other objects than the peer has" in str(marks[2][1])
+    with storing(0x0000, 0x0000) as scripted:
+        marks = all_marks(scripted.peer, [pair[1], Outgoing(item_id=3, alternatives=(part, whole), optional=True)],
+                          present=["1.2.1"])
+    assert [mark[:2] for mark in marks] == [(2, "1.2.2"), (3, "1.2.4")]
 
 
 @pytest.mark.parametrize(("result", "source", "reason", "kind"), [
