@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.findings import Detection, EncodedObject, ModelFindings, Organ, listed
 from dicomnode.domain.model import Label
-from dicomnode.domain.volume import Volume
+from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.encode import sources as images
 from dicomnode.encode.lettering import legible
 from dicomnode.encode.picture import MOST_TILES, Rgb, Table, draw, tiles_of
@@ -21,7 +21,7 @@ from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, loc
 CAPTURE_SLOT = 4
 MOST_LINES = 16
 MOST_NOTES = 4
-FINDING_HEAD = ("finding", "side", "slice", "diameter", "volume", "probability")
+FINDING_HEAD = ("finding", "side", "shown on", "diameter", "volume", "probability")
 HOUNSFIELD = "[hnsf'U]"
 Row = tuple[Rgb | None, tuple[str, ...]]
 
@@ -44,8 +44,11 @@ def encode_capture(findings: Sequence[ModelFindings], volumes: Mapping[str, Volu
         If a header is missing or unfit.
     """
     shown = [(one, tuple(found for drawn_by, found in listed(findings) if drawn_by is one)) for one in findings]
-    tiles = [tile for one, own in shown if one.stack.series_uid in volumes
-             for tile in tiles_of(replace(one, detections=own), volumes[one.stack.series_uid])][:MOST_TILES]
+    with encoding("the summary", findings[0].stack.series_uid if findings else ""):
+        names = {one.stack.series_uid: slice_names(one.stack, sources[one.stack.series_uid]) for one in findings}
+    tiles = [tile for one, own in shown if one.stack.series_uid in volumes for tile in tiles_of(
+        replace(one, detections=own), volumes[one.stack.series_uid], names[one.stack.series_uid])]
+    tiles = sorted(tiles, key=lambda tile: not tile.shows_finding)[:MOST_TILES]
     if not tiles:
         return None
     models = tuple(one.provenance.model_name for one in findings)
@@ -55,7 +58,7 @@ def encode_capture(findings: Sequence[ModelFindings], volumes: Mapping[str, Volu
         head = images.head_of(sources[series_uid][0])
         light = images.unnamed(head)
         result = SCImage(
-            pixel_array=draw(tiles, _heading(findings, head, stamp), [*_tables(findings)], _notes(findings)),
+            pixel_array=draw(tiles, _heading(findings, head, stamp), [*_tables(findings, names)], _notes(findings)),
             bits_allocated=8,
             photometric_interpretation="RGB", coordinate_system="PATIENT", patient_orientation=("L", "P"),
             study_instance_uid=head.StudyInstanceUID, patient_id=head.PatientID, patient_name="",
@@ -66,6 +69,21 @@ def encode_capture(findings: Sequence[ModelFindings], volumes: Mapping[str, Volu
         result.copy_patient_and_study_information(light)
         _complete(result, head, stamp)
         return finish(result, head, stamp, role)
+
+
+def slice_names(stack: SliceStack, sources: Sequence[Dataset]) -> tuple[str, ...]:
+    """Return what viewers call each slice: by its Instance Number, or in a multi-frame image by its frame.
+
+    Where numbers are absent or stand twice, slices are counted along the normal.
+    """
+    by_uid = images.by_instance(sources, stack)
+    found = [by_uid[plane.instance.sop_instance_uid] for plane in stack.planes]
+    if any(images.is_multiframe(one) for one in found):
+        return tuple(f"frame {plane.frame}" for plane in stack.planes)
+    numbers = [str(one.get("InstanceNumber") or "").strip() for one in found]
+    if "" in numbers or len(set(numbers)) < len(numbers):
+        return tuple(f"slice {number} of {len(found)}" for number, _ in enumerate(found, start=1))
+    return tuple(f"image {number}" for number in numbers)
 
 
 def _complete(result: Dataset, head: Dataset, stamp: Stamp) -> None:
@@ -93,9 +111,10 @@ def _notes(findings: Sequence[ModelFindings]) -> list[str]:
     return notes[:MOST_NOTES] + (["More notes: see the report"] if len(notes) > MOST_NOTES else [])
 
 
-def _tables(findings: Sequence[ModelFindings]) -> Iterator[Table]:
+def _tables(findings: Sequence[ModelFindings], names_of: Mapping[str, Sequence[str]]) -> Iterator[Table]:
     """Yield a table of the findings, of the structures, of the classes, as far as there are any."""
-    found = [(one.label.colour_rgb, _finding(one)) for _, one in listed(findings)]
+    found = [(one.label.colour_rgb, _finding(one, names_of[model.stack.series_uid][one.key_slice]))
+             for model, one in listed(findings)]
     organs = [organ for one in findings for organ in one.organs]
     names = list(dict.fromkeys(one.name for organ in organs for one in organ.measurements))
     structures = [(organ.label.colour_rgb, (_name(organ.label), *_numbers(organ, names))) for organ in organs]
@@ -113,11 +132,11 @@ def _shortened(rows: Sequence[Row]) -> tuple[Row, ...]:
     return (*rows[:MOST_LINES], (None, (f"and {len(rows) - MOST_LINES} more: see the report",)))
 
 
-def _finding(found: Detection) -> tuple[str, ...]:
+def _finding(found: Detection, shown_on: str) -> tuple[str, ...]:
     volume = "" if found.volume_ml is None else f"{found.volume_ml:.2f} ml"
     chance = "" if found.probability is None else f"{found.probability:.2f}"
     name = found.tracking_id.replace(found.label.name, _name(found.label))
-    return (name, found.side, f"{found.key_slice + 1}", f"{found.diameter_mm:.1f} mm", volume, chance)
+    return (name, found.side, shown_on, f"{found.diameter_mm:.1f} mm", volume, chance)
 
 
 def _numbers(organ: Organ, names: Sequence[Code]) -> Iterator[str]:

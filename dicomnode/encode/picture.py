@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from dicomnode.domain.findings import Detection, ModelFindings, marked
-from dicomnode.domain.volume import Volume
+from dicomnode.domain.volume import Vector, Volume
 from dicomnode.encode.lettering import SMALL_PIXELS, TEXT_PIXELS, WARNING_PIXELS, columns, font, latin, wide, wrapped
 
 TILE_PIXELS: Final = 384
@@ -46,6 +46,11 @@ class Tile:
     marks: tuple[Mark, ...]
     caption: str
 
+    @property
+    def shows_finding(self) -> bool:
+        """Whether a lesion is marked on it."""
+        return any(name for _, _, name in self.marks)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
@@ -55,10 +60,15 @@ class Table:
     rows: tuple[tuple[Rgb | None, tuple[str, ...]], ...]
 
 
-def tiles_of(findings: ModelFindings, volume: Volume) -> list[Tile]:
+def tiles_of(findings: ModelFindings, volume: Volume, names: Sequence[str] = ()) -> list[Tile]:
     """Return the key slices: those of the lesions first, then of the structures the fullest and two on either side.
 
     Of a classification, which has no place, the middle one.
+
+    Parameters
+    ----------
+    names:
+        What viewers call each slice of the stack; where there are none, slices are counted along the normal.
     """
     slices = [found.key_slice for found in findings.detections]
     if findings.segmentation is not None:
@@ -69,7 +79,9 @@ def tiles_of(findings: ModelFindings, volume: Volume) -> list[Tile]:
             slices += [int(np.argmax(counts)), *map(int, spread)]
     if findings.classifications and not slices:
         slices = [len(findings.stack.planes) // 2]
-    return [_tile(findings, volume, index) for index in dict.fromkeys(slices)]
+    count = len(volume.stack.planes)
+    called = names or [f"slice {number} of {count}" for number in range(1, count + 1)]
+    return [_tile(findings, volume, index, called[index]) for index in dict.fromkeys(slices)]
 
 
 def draw(tiles: Sequence[Tile], heading: Sequence[str], tables: Sequence[Table], notes: Sequence[str] = ()
@@ -130,7 +142,7 @@ def _table(pen: ImageDraw.ImageDraw, table: Table, top: int) -> int:
     return top + (len(rows) + 1) * LINE_PIXELS
 
 
-def _tile(findings: ModelFindings, volume: Volume, index: int) -> Tile:
+def _tile(findings: ModelFindings, volume: Volume, index: int, caption: str) -> Tile:
     shape = volume.stack.shape_zyx[1:]
     lesions: list[Mark] = [
         (_drawn(findings, found, shape), found.label.colour_rgb, found.tracking_id.rpartition(" ")[2])
@@ -141,7 +153,6 @@ def _tile(findings: ModelFindings, volume: Volume, index: int) -> Tile:
         named = np.any([np.zeros(shape, dtype=bool), *(mask for mask, _, _ in lesions)], axis=0)
         structures = [(marked(plane, label.value, overlapping=overlapping) & ~(named & label.lesion),
                        label.colour_rgb, "") for label in findings.segmentation.labels]
-    caption = f"slice {index + 1} of {len(volume.stack.planes)}"
     return Tile(volume=volume, index=index, marks=(*structures, *lesions), caption=caption)
 
 
@@ -159,7 +170,8 @@ def _drawn(findings: ModelFindings, found: Detection, shape: tuple[int, int]) ->
 def _picture(tile: Tile) -> Image.Image:
     """Return the slice at its true proportions, as large as a tile, each mark as an outline, lesions with their number.
 
-    A lesion's outline lies outside it, so that what it surrounds can be seen.
+    Letters at its left and upper edge say which side of the patient lies there: series are not all stored alike. A
+    lesion's outline lies outside it, so that what it surrounds can be seen.
     """
     rows_mm, columns_mm = tile.volume.stack.planes[0].pixel_spacing_mm
     height_mm, width_mm = tile.volume.stack.rows * rows_mm, tile.volume.stack.columns * columns_mm
@@ -179,7 +191,17 @@ def _picture(tile: Tile) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     for place, colour, name in names:
         pen.text(place, name, fill=colour, font=font(TEXT_PIXELS), stroke_width=2, stroke_fill=BACKGROUND)
+    plane, (wide_px, high_px) = tile.volume.stack.planes[tile.index], size
+    for place, towards in (((4, high_px // 2 - SMALL_PIXELS), -plane.row_lps), ((wide_px // 2, 2), -plane.column_lps)):
+        pen.text(place, _direction(towards), fill=TEXT_RGB, font=font(SMALL_PIXELS), stroke_width=2,
+                 stroke_fill=BACKGROUND)
     return picture
+
+
+def _direction(towards_lps: Vector) -> str:
+    """Return the letter of the side of the patient that a direction points to most (PS3.3 C.7.6.1.1.1)."""
+    axis = int(np.abs(towards_lps).argmax())
+    return ("LR", "PA", "HF")[axis][int(towards_lps[axis] < 0)]
 
 
 def _beside(mask: NDArray[np.bool_]) -> tuple[int, int]:

@@ -71,11 +71,43 @@ def test_the_page_names_warning_model_version_time_and_every_number(lettered):
     found, volumes, sources = a_case()
     encode_capture([found], volumes, sources, stamp())
     assert lettered[:2] == ["AI RESULT - NOT VERIFIED - RESEARCH USE ONLY", "demo_chest 1.2 - 2026-03-01 08:30 +0000"]
-    assert lettered.count("AI - NOT VERIFIED") == lettered.count("slice 7 of 9") + 2 == 3
+    assert lettered.count("AI - NOT VERIFIED") == lettered.count("image 7") + 1 == 3
     table = lettered[lettered.index("finding"):]
-    assert table == ["finding", "side", "slice", "diameter", "volume", "probability",
-                     "Nodule 1", "left", "7", "6.5 mm", "0.25 ml", "0.90",
+    assert table == ["finding", "side", "shown on", "diameter", "volume", "probability",
+                     "Nodule 1", "left", "image 7", "6.5 mm", "0.25 ml", "0.90",
                      "structure", "volume", "Lung", f"{found.organs[0].measurements[0].value:.1f} mL"]
+
+
+def test_a_slice_is_called_by_the_number_that_viewers_show(lettered):
+    found, volumes, sources = a_case(InstanceNumber=lambda k: 109 - k)
+    encode_capture([found], volumes, sources, stamp())
+    assert "slice 7 of 9" not in lettered
+    assert lettered.count("image 103") == 2, "below the picture and in the table"
+
+
+@pytest.mark.parametrize("number", [None, 1], ids=["absent", "the same everywhere"])
+def test_a_slice_without_a_number_of_its_own_is_counted_along_the_normal(lettered, number):
+    found, volumes, sources = a_case(InstanceNumber=number)
+    encode_capture([found], volumes, sources, stamp())
+    assert lettered.count("slice 7 of 9") == 2
+
+
+@pytest.mark.parametrize(("row", "column", "letters"), [
+    ((1, 0, 0), (0, 1, 0), ["R", "A"]), ((-1, 0, 0), (0, -1, 0), ["L", "P"]), ((0, 1, 0), (0, 0, -1), ["A", "H"]),
+], ids=["axial", "axial of a prone patient", "sagittal"])
+def test_letters_say_which_side_of_the_patient_lies_left_and_on_top(lettered, row, column, letters):
+    found, volumes, sources = a_case(affine=affine_lps(row=row, column=column))
+    encode_capture([found], volumes, sources, stamp())
+    spelt = [text for text in lettered if text in set("LRAPHF")]
+    assert spelt == letters * (len(spelt) // 2)
+    assert spelt
+
+
+def test_pictures_of_findings_come_before_those_of_structures_whatever_the_model(lettered):
+    found, volumes, sources = a_case()
+    organs = replace(found, detections=(), lesion_zyx=None, provenance=provenance("organs"))
+    encode_capture([organs, replace(found, segmentation=None)], volumes, sources, stamp())
+    assert next(text for text in lettered if text.startswith("image")) == "image 7"
 
 
 def test_every_text_on_the_page_comes_from_findings_and_models(lettered):

@@ -127,6 +127,6 @@ def test_a_picture_shows_the_middle_slice_and_names_every_class():
     capture = encode_capture([found], {stack.series_uid: volume}, {stack.series_uid: SERIES}, stamp(found.provenance))
     assert capture.kind == "SC"
     assert [tile.index for tile in tiles_of(found, volume)] == [3]
-    (table,) = _tables([found])
+    (table,) = _tables([found], {})
     assert [cells for _colour, cells in table.rows] == [
         ("Pleural effusion", "present", "0.81"), ("Pneumothorax", "absent", "0.05")]
