@@ -43,7 +43,7 @@ def finding_group(findings: ModelFindings, found: Detection, language: str
     """Return a lesion: outline on its key slice, diameter in mm, volume in cm3 and probability where there are any."""
     plane = findings.stack.planes[found.key_slice]
     place = found.site or found.label.region or findings.finding_site
-    site = _site(place, SIDES.get(found.side, found.label.modifier), language) if place else None
+    site = _site(place, SIDES.get(found.side), language) if place else None
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=found.tracking_uid, identifier=found.tracking_id),
         referenced_region=sr.ImageRegion(

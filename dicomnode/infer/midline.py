@@ -77,10 +77,10 @@ def side(x_lps_mm: float, middle_mm: float | None, modifier: Code | None = None)
     Parameters
     ----------
     modifier:
-        Of the finding's label: where it names the other side, the side is in doubt.
+        Of the finding's label: what it says where the place does not; where it names the other side, that is in doubt.
     """
     if middle_mm is None or abs(x_lps_mm - middle_mm) < MIDLINE_MM:
-        return ""
+        return SIDES.get(modifier.value, "") if modifier else ""
     return undisputed("left" if x_lps_mm > middle_mm else "right", modifier)
 
 

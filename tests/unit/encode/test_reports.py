@@ -95,6 +95,15 @@ def test_a_finding_has_diameter_volume_and_probability_with_units():
     assert (site.value.value, site.laterality.meaning) == ("39607008", "Left")
 
 
+def test_a_finding_whose_place_contradicts_its_label_has_no_side():
+    series = ct_series(np.zeros(SHAPE))
+    found = findings(stack_of(series), a_mask(), lesions=[ONE])
+    disputed = replace(found.detections[0], side="", label=replace(NODULE, modifier=SIDES["right"]))
+    reports, _ = reports_of(series, replace(found, detections=(disputed,)))
+    (group,) = content(reports[0]).get_planar_roi_measurement_groups()
+    assert group.finding_sites[0].laterality is None
+
+
 def test_a_finding_without_probability_has_none():
     series = ct_series(np.zeros(SHAPE))
     found = findings(stack_of(series), a_mask(), lesions=[ONE])

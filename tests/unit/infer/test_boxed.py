@@ -59,6 +59,14 @@ def test_a_label_that_names_a_side_is_never_reported_on_the_other(model):
         assert [one.side for one in found(sided, box(12.0, 100.0, 60.0)).detections] == [said]
 
 
+def test_what_a_label_says_of_the_side_counts_where_the_place_does_not_say_it(model):
+    right = Code(value="24028007", scheme="SCT", meaning="Right")
+    upper = Code(value="261183002", scheme="SCT", meaning="Upper")
+    for modifier, said in ((right, "right"), (upper, ""), (None, "")):
+        sided = replace(model, labels=(replace(NODULE, modifier=modifier),))
+        assert [one.side for one in found(sided, box(12.0, 100.0, 124.0)).detections] == [said]
+
+
 def test_a_box_round_one_voxel_outlines_that_voxel(model):
     (one,) = found(model, box(7.0, 80.0, 90.0, (1, 1, 1))).detections
     assert one.box_yx == (80, 90, 80, 90)
