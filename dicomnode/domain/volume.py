@@ -33,6 +33,12 @@ def _vector(values: Sequence[float] | Vector) -> Vector:
     return array
 
 
+def lean_deg(step: Vector, normal: Vector) -> float:
+    """Return the angle between a step and a normal of any length: rounded cosines are no unit vectors."""
+    beside = float(np.linalg.norm(np.cross(step, normal)))
+    return math.degrees(math.atan2(beside, float(step @ normal)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SlicePlane:
     """One plane of pixels: where it lies and which instance and frame carry it.
@@ -160,11 +166,7 @@ class SliceStack:
     @property
     def tilt_deg(self) -> float:
         """Angle between the slice normal and the line from the first to the last position."""
-        step = self.planes[-1].position_lps_mm - self.planes[0].position_lps_mm
-        length = float(np.linalg.norm(step))
-        if length == 0:
-            return 0.0
-        return float(np.degrees(np.arccos(np.clip(step @ self.normal_lps / length, -1, 1))))
+        return lean_deg(self.planes[-1].position_lps_mm - self.planes[0].position_lps_mm, self.normal_lps)
 
     @property
     def affine_lps_mm(self) -> NDArray[np.float64]:

@@ -92,6 +92,21 @@ def test_two_images_at_one_place_are_refused_and_the_phase_is_named():
         planes_of(both)
 
 
+@pytest.mark.parametrize("digits", [4, 5, 6])
+def test_an_upright_oblique_stack_whose_cosines_have_few_digits_does_not_lean(digits):
+    row, column = np.array([0.9, 0.3, -0.316]), np.array([-0.2, 0.93, 0.313])
+    row /= np.linalg.norm(row)
+    column -= (column @ row) * row
+    column /= np.linalg.norm(column)
+    series = ct_series(HU, affine=affine_lps(row=row, column=column))
+    for shift in (0.0, 1e-4, -1e-4):
+        for image in series:
+            image.ImageOrientationPatient = [f"{value * (1 + shift):.{digits}f}" for value in (*row, *column)]
+        stack = planes_of(series)
+        preflight(stack, STRICT)
+        assert stack.tilt_deg < 0.01
+
+
 def test_a_tilted_stack_is_refused_unless_the_model_allows_the_angle():
     stack = planes_of(ct_series(HU, affine=affine_lps(tilt_deg=12)))
     with pytest.raises(GantryTilt, match=r"12\.0°.*at most 0°"):
