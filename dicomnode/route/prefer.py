@@ -74,7 +74,7 @@ def _value(images: Images, keyword: str, wish: Wish) -> float | None:
     if not isinstance(wish, str):
         return _listed(first, keyword, wish) if isinstance(wish, tuple) else _near(first, keyword, wish)
     if wish in {"soft", "sharp"}:
-        sharp = sharpness(first.text(keyword))
+        sharp = sharpness(next(iter(first.attributes.get(keyword, ())), ""))  # Br40d\3: what follows is a strength
         return None if sharp is None else sharp if wish == "sharp" else -sharp
     if wish in THERE:
         return float(bool(first.text(keyword).strip()) == (wish == "present"))

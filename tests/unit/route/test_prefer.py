@@ -77,6 +77,14 @@ def test_kernels_of_the_makers_are_told_apart(soft, sharp):
     assert sharpness(soft) < sharpness(sharp)
 
 
+def test_a_kernel_with_its_strength_beside_it_is_known_by_its_name():
+    """Siemens writes the strength of iterative reconstruction as a second value."""
+    assert best({"ConvolutionKernel": "soft"}, bone=series("a", ConvolutionKernel="B70f"),
+                iterative=series("b", ConvolutionKernel=("Br40d", "3"))) == "iterative"
+    assert best({"ConvolutionKernel": "sharp"}, soft=series("a", ConvolutionKernel="B30f"),
+                iterative=series("b", ConvolutionKernel=("Br64d", "3"))) == "iterative"
+
+
 def test_an_unknown_kernel_is_not_guessed():
     assert sharpness("XYZ") is None
     assert best({"ConvolutionKernel": "soft"}, unknown=series("a", ConvolutionKernel="XYZ"),
