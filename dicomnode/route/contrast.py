@@ -24,7 +24,8 @@ NO_AGENT: Final = frozenset({
 SPOKEN: Final = ("SeriesDescription", "ProtocolName")
 NATIVE_WORDS: Final = re.compile(
     r"(?<![A-Z])(NATIVE?|NATIV|UNENHANCED|PRE[- ]?(CONTRAST|GAD\w*|GD|KM)|NON[- ]?(CON(TRAST)?|ENHANCED|CE)|"
-    r"NO[- ]CONTRAST|PRE$|W/?O|WITHOUT|OHNE KM|SANS (INJ\w*|IV|PDC)|SIN CONTRASTE|C-)(?![A-Z])|平扫|平掃", re.ASCII)
+    r"(?<!W/)(?<!AND )(?<!& )(NO|W/?O|WITHOUT)[- ](IV[- ])?CONTRAST|PRE$|"
+    r"W/?O|WITHOUT|OHNE KM|SANS (INJ\w*|IV|PDC)|SIN CONTRASTE|C-)(?![A-Z])|平扫|平掃", re.ASCII)
 GIVEN_WORDS: Final = re.compile(
     r"(?<![A-Z])(ARTERIAL|VENOUS|PORTAL|DELAYED|EQUILIBRIUM|ENHANCED|CONTRAST|GAD\w*|GD|\+ ?KM|MIT KM|CE|C\+|\+C|"
     r"POST[- ]?(CONTRAST|GAD\w*|GD|KM|C)|POST$|AVEC (INJ\w*|IV|PDC)|CON CONTRASTE)(?![A-Z])|"

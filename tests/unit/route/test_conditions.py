@@ -74,6 +74,9 @@ def test_of_a_series_every_image_must_lie_inside():
     ({"SeriesDescription": "Chest w/o contrast"}, "without"),
     ({"SeriesDescription": "Non-contrast head"}, "without"),
     ({"SeriesDescription": "C-SPINE POSTERIOR"}, "without"),
+    ({"SeriesDescription": "no iv contrast"}, "without"),
+    ({"SeriesDescription": "CHEST W/WO CONTRAST", "ContrastBolusAgent": "X"}, "with"),
+    ({"SeriesDescription": "Liver with and without contrast", "ContrastBolusAgent": "X"}, "with"),
     ({"SeriesDescription": "Abdomen arterial", "ProtocolName": "Abdomen contrast", "ContrastBolusAgent": "X"}, "with"),
 ])
 def test_contrast_is_told_by_attributes_and_words(said, found):
@@ -85,8 +88,9 @@ def test_contrast_is_told_by_attributes_and_words(said, found):
     assert not any(value in sentence for value in said.values() if value not in {"No", "X"})
 
 
-def test_where_attributes_and_words_contradict_one_another_neither_is_believed():
-    native = image(ContrastBolusAgent="Iomeron", SeriesDescription="Thorax nativ")
+@pytest.mark.parametrize("words", ["Thorax nativ", "CHEST W/O CONTRAST", "Abdomen without IV contrast", "WO CONTRAST"])
+def test_where_attributes_and_words_contradict_one_another_neither_is_believed(words):
+    native = image(ContrastBolusAgent="Iomeron", SeriesDescription=words)
     for wanted in ("with", "without"):
         (sentence,) = against_contrast(native, wanted)
         assert "say that a contrast agent was given and its description the contrary" in sentence
