@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from pydicom import Dataset
 
 from dicomnode.domain.model import InputRole
-from dicomnode.errors import NoSuitableSeries
+from dicomnode.errors import DuplicatePositions, NoSuitableSeries
 from dicomnode.read.frames import frame_count, frame_texts
 
 Frame = tuple[Dataset, int]
 """A header and the number of one of its frames, from 1."""
 FIRST: Final = "first"
 LAST: Final = "last"
+TELLING: Final = frozenset({"TemporalPositionIdentifier", "EchoTime", "DiffusionBValue", "StackID"})
+"""Attributes that do not come and go within one stack; AcquisitionNumber may in MR, made in several passes."""
 MOST_SAID: Final = 12
 """Values that a refusal lists."""
 
@@ -56,6 +59,29 @@ def one_phase(headers: Sequence[Dataset], role: InputRole) -> tuple[list[Frame],
     said = (f"the series holds {len(values)} stacks by {role.split_by}; the one with {role.split_by} = "
             f"{' or '.join(map(_shown, wanted))} was analysed ({len(kept)} of {len(frames)} slices)")
     return kept, said
+
+
+def refuse_entwined(frames: Sequence[Frame], role: InputRole) -> None:
+    """Refuse phases whose slices lie between one another: each has places of its own, yet they are no one stack.
+
+    Parameters
+    ----------
+    frames:
+        In the order of their places.
+
+    Raises
+    ------
+    DuplicatePositions
+        If along at least half of the slices the phase is another than at the slice before, and phases come again.
+    """
+    for keyword in dict.fromkeys(("TemporalPositionIdentifier", "AcquisitionNumber", role.split_by)):
+        told = ["\\".join(frame_texts(header, frame, keyword)) for header, frame in frames] \
+            if keyword in TELLING or (keyword == "AcquisitionNumber" and role.modality == "CT") else []
+        changes = sum(one != other for one, other in pairwise(told))
+        if changes >= max(len(set(told)), len(told) / 2, 1):
+            msg = (f"slices of {len(set(told))} stacks lie between one another, told apart by {keyword}; one stack is "
+                   "needed, send them as series of their own, or name in the model file which to take: split_by")
+            raise DuplicatePositions(msg)
 
 
 def _matching(values: Sequence[str], wanted: str) -> list[str]:

@@ -27,7 +27,7 @@ from dicomnode.read.frames import is_multiframe
 from dicomnode.read.geometry import planes_of
 from dicomnode.read.normalise import normalise
 from dicomnode.read.part10 import Part10, parse
-from dicomnode.read.phases import one_phase
+from dicomnode.read.phases import one_phase, refuse_entwined
 from dicomnode.read.pixels import ValueVolume, rescale, stored_frames
 from dicomnode.read.preflight import preflight
 from dicomnode.read.values import numbers, texts
@@ -130,14 +130,17 @@ def load_headers(paths: Sequence[Path], *, charset_fallback: str = "") -> tuple[
 
 def _stack(headers: Sequence[Dataset], role: InputRole) -> tuple[SliceStack, tuple[str, ...]]:
     """Return the one stack of a series; of several, the one that the role takes, and a sentence that says so."""
+    headers_of = {"".join(texts(header, "SOPInstanceUID")): header for header in headers}
     try:
-        return planes_of(headers), ()
+        stack = planes_of(headers)
+        refuse_entwined([(headers_of[plane.instance.sop_instance_uid], plane.frame) for plane in stack.planes], role)
     except SEVERAL_STACKS:
         frames, said = one_phase(headers, role)
         if not said:
             raise
         used = [header for header in headers if any(header is one for one, _ in frames)]
         return planes_of(used, frames), (said,)
+    return stack, ()
 
 
 def _parsed(paths: Sequence[Path], going: Going) -> dict[str, Part10]:

@@ -82,6 +82,30 @@ def test_a_series_that_is_one_stack_is_not_split(tmp_path):
     assert loaded.warnings == ()
 
 
+@pytest.mark.parametrize("apart_mm", [0.02, 0.7, 1.0])
+@pytest.mark.parametrize("keyword", ["TemporalPositionIdentifier", "AcquisitionNumber"])
+def test_phases_whose_slices_lie_between_one_another_are_no_one_stack(tmp_path, keyword, apart_mm):
+    series = [*ct_series(VALUES[0], **{keyword: 1}),
+              *ct_series(VALUES[1], affine=affine_lps(origin_mm=(-32, -40, 100 + apart_mm)),
+                         SOPInstanceUID=named(1), **{keyword: 2})]
+    paths = write_series(tmp_path, series)
+    lax = SpacingLimits(uneven=1.0)
+    with pytest.raises(DuplicatePositions, match=f"2 stacks lie between one another, told apart by {keyword}"):
+        load(paths, InputRole(role="ct", spacing_mm=lax))
+    loaded = load(paths, InputRole(role="ct", spacing_mm=lax, split_by=keyword, split_take="last"))
+    np.testing.assert_array_equal(loaded.volume.values_zyx, VALUES[1])
+    assert "(5 of 10 slices)" in loaded.warnings[0]
+
+
+def test_passes_of_an_mr_and_acquisitions_one_after_the_other_are_one_stack(tmp_path):
+    passes = mr_series(VALUES[0], AcquisitionNumber=lambda k: k % 2 + 1)
+    loaded = load(write_series(tmp_path / "mr", passes), role("AcquisitionNumber"))
+    np.testing.assert_array_equal(loaded.volume.values_zyx, VALUES[0])
+    slabs = ct_series(VALUES[0], AcquisitionNumber=lambda k: k // 3 + 1)
+    loaded = load(write_series(tmp_path / "ct", slabs), InputRole(role="ct", split_by="AcquisitionNumber"))
+    np.testing.assert_array_equal(loaded.volume.values_zyx, VALUES[0])
+
+
 def test_orientations_of_one_series_are_told_apart_by_acquisition(tmp_path):
     sagittal = affine_lps(row=(0, 1, 0), column=(0, 0, -1))
     series = [*ct_series(VALUES[0], AcquisitionNumber=1),
