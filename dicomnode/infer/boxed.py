@@ -6,6 +6,7 @@ the box's middle.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -47,10 +48,21 @@ def box_findings(
     chosen.sort(key=lambda box: (-_diameter_mm(box.box_zyx, stack), box.box_zyx))
     empty = np.zeros(stack.shape_zyx[left_right_axis(stack)], dtype=np.int64)
     middle = middle_mm(volume, empty) if chosen else None
+    names = numbered([labels[box.label] for box in chosen])
     return ModelFindings(
         provenance=provenance, stack=stack, looked_for=model.labels, seconds=output.seconds,
-        detections=tuple(_detection(box, labels[box.label], number, stack, middle, tracking_uid)
-                         for number, box in enumerate(chosen, start=1)))
+        detections=tuple(_detection(box, labels[box.label], (number, name), stack, middle, tracking_uid)
+                         for number, (box, name) in enumerate(zip(chosen, names, strict=True), start=1)))
+
+
+def numbered(labels: Sequence[Label]) -> list[str]:
+    """Name findings by their label and their place among those of it: no reader looks for a missing ``Mass 1``."""
+    counts: Counter[str] = Counter()
+    names = []
+    for label in labels:
+        counts[label.name] += 1
+        names.append(f"{label.name} {counts[label.name]}")
+    return names
 
 
 def _within(box: RawBox, stack: SliceStack, model: ModelFile) -> RawBox | None:
@@ -90,12 +102,12 @@ def _diameter_mm(box: Box, stack: SliceStack) -> float:
     return max((box[4] - box[1]) * row_mm, (box[5] - box[2]) * column_mm)
 
 
-def _detection(box: RawBox, label: Label, number: int, stack: SliceStack, middle: float | None,
+def _detection(box: RawBox, label: Label, called: tuple[int, str], stack: SliceStack, middle: float | None,
                tracking_uid: Callable[[str], str]) -> Detection:
     edges = np.array(box.box_zyx)
     centre = (edges[:3] + edges[3:]) / 2
     x, y, z = (float(value) for value in stack.to_lps_mm(centre))
-    name = f"{label.name} {number}"
+    number, name = called
     return Detection(
         label=label, number=number, centre_lps_mm=(x, y, z), key_slice=_clipped(centre[0], len(stack.planes)),
         box_yx=_outline(box.box_zyx, stack), diameter_mm=_diameter_mm(box.box_zyx, stack), volume_ml=None,

@@ -28,7 +28,7 @@ from dicomnode.domain.findings import (
 from dicomnode.domain.model import Label, ModelFile
 from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import ModelFailed
-from dicomnode.infer.boxed import box_findings
+from dicomnode.infer.boxed import box_findings, numbered
 from dicomnode.infer.classified import classified
 from dicomnode.infer.drawn import Box, Drawn
 from dicomnode.infer.extent import centre_lps_mm, longest_axis_mm, mean_value, millilitres
@@ -95,8 +95,9 @@ def model_findings(
     lesions, too_small = _lesions(model, drawn, volume.stack)
     profile = _organ_profile(model, drawn, left_right_axis(volume.stack))
     middle = middle_mm(volume, profile) if lesions else None
-    detections = tuple(_detection(lesion, number, volume.stack, middle, tracking_uid)
-                       for number, lesion in enumerate(lesions, start=1))
+    names = numbered([lesion.label for lesion in lesions])
+    detections = tuple(_detection(lesion, (number, name), volume.stack, middle, tracking_uid)
+                       for number, (lesion, name) in enumerate(zip(lesions, names, strict=True), start=1))
     layers = _layers(lesions, drawn)
     return ModelFindings(
         provenance=provenance, stack=volume.stack,
@@ -167,13 +168,13 @@ def _components(label: Label, drawn: Drawn, stack: SliceStack) -> Iterator[_Lesi
         yield _Lesion(label=label, box=whole, voxels=voxels, volume_ml=millilitres(voxels, whole, stack))
 
 
-def _detection(lesion: _Lesion, number: int, stack: SliceStack, middle_mm: float | None,
+def _detection(lesion: _Lesion, called: tuple[int, str], stack: SliceStack, middle_mm: float | None,
                tracking_uid: Callable[[str], str]) -> Detection:
     centre = centre_lps_mm(lesion.voxels, lesion.box, stack)
     diameter, key = longest_axis_mm(lesion.voxels, stack)
     rows, columns = (np.flatnonzero(lesion.voxels[key].any(axis=axis)) for axis in (1, 0))
     row, column = lesion.box[1].start, lesion.box[2].start
-    name = f"{lesion.label.name} {number}"
+    number, name = called
     return Detection(
         label=lesion.label, number=number, centre_lps_mm=(float(centre[0]), float(centre[1]), float(centre[2])),
         key_slice=int(lesion.box[0].start) + key,

@@ -74,6 +74,15 @@ def test_each_connected_component_is_a_lesion_largest_first_with_place_and_box()
     assert [label.name for label in found.looked_for] == ["Nodule"]
 
 
+def test_lesions_of_each_label_are_numbered_from_one():
+    mask = np.zeros(SHAPE, np.uint8)
+    for place, value in enumerate((2, 3, 2, 3)):
+        mask[4 * place:4 * place + 3, 10:20 - place, 10:20] = value
+    found = measured(mask, LUNG, NODULE, replace(NODULE, value=3, name="Mass"))
+    assert [(one.number, one.tracking_id) for one in found.detections] == [
+        (1, "Nodule 1"), (2, "Mass 1"), (3, "Nodule 2"), (4, "Mass 2")]
+
+
 def test_voxels_that_touch_by_a_corner_are_one_lesion():
     mask = np.zeros(SHAPE, np.uint8)
     mask[5, 5, 5] = mask[6, 6, 6] = 2
