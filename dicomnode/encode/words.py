@@ -60,8 +60,8 @@ SENTENCES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType({
         "zh": "{models} 一次分析的全部 {count} 个结果对象。未经医师审核。",
     },
     "rejection": {
-        "en": "Superseded: the study was analysed again. Do not use these {count} objects of the earlier analysis.",
-        "zh": "已被取代：该检查已重新分析。请勿使用此前分析的这 {count} 个对象。",
+        "en": "Superseded: the study was handled again. Do not use these {count} objects of the earlier analysis.",
+        "zh": "已被取代：该检查已重新处理。请勿使用此前分析的这 {count} 个对象。",
     },
     "warning": {
         "en": "Note: {text}",

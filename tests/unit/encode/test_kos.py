@@ -39,7 +39,7 @@ def test_images_are_named_as_images_and_reports_as_composites_without_a_purpose(
     assert not any("ConceptNameCodeSequence" in one for one in named)
 
 
-@pytest.mark.parametrize(("language", "words"), [("en", "the study was analysed again"), ("zh", "已被取代")])
+@pytest.mark.parametrize(("language", "words"), [("en", "the study was handled again"), ("zh", "已被取代")])
 def test_the_note_says_in_words_that_the_objects_are_superseded(source, language, words):
     note = parsed(encode_rejection(SENT, source, stamp(language=language), "pacs"))
     (text,) = [one.TextValue for one in note.ContentSequence if one.ValueType == "TEXT"
