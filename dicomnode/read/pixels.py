@@ -121,6 +121,12 @@ def _stated(header: Dataset, frame: int) -> Rescale:
                 "values cannot be read as HU"
             )
             raise MissingRescale(msg)
+        if slope or intercept:
+            msg = (
+                f"SOP Instance {name}: Rescale Slope (0028,1053) and Intercept (0028,1052) are not both there: "
+                "allowed are both, or neither: values are not guessed"
+            )
+            raise MissingRescale(msg)
         if "ModalityLUTSequence" in header:
             msg = (
                 f"SOP Instance {name}: it has a Modality LUT Sequence (0028,3000); allowed are Rescale Slope and "

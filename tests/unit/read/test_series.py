@@ -69,6 +69,14 @@ def test_a_whole_slope_keeps_sixteen_bits(tmp_path):
     np.testing.assert_array_equal(loaded.volume.values_zyx, hu)
 
 
+@pytest.mark.parametrize("said", [{"RescaleSlope": "2.5"}, {"RescaleIntercept": "-100"},
+                                  {"RescaleSlope": "0", "RescaleIntercept": "0"}])
+def test_mr_with_half_a_rescale_is_refused_not_taken_as_stored(tmp_path, said):
+    paths = write_series(tmp_path, mr_series(np.zeros((3, 6, 5)), **said))
+    with pytest.raises(MissingRescale, match="allowed are both, or neither"):
+        load(paths, InputRole(role="mr", modality="MR"))
+
+
 def test_mr_without_rescale_is_taken_as_stored(tmp_path):
     stored = np.abs(HU)
     np.testing.assert_array_equal(load(write_series(tmp_path, mr_series(stored)), MR).volume.values_zyx, stored)
