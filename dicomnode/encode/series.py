@@ -26,6 +26,8 @@ from dicomnode.errors import EncodingError
 FIRST_SERIES_NUMBER: Final = 9000
 LATER_SERIES_NUMBER: Final = 100_000
 SERIES_PER_REVISION: Final = 50
+SERIES_NUMBER_STEP_S: Final = 20
+"""Shorter than a study's usual quiet period, and long enough that IS (PS3.5 Table 6.2-1) lasts until 2053."""
 SERIES_NUMBER_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 DESCRIPTION_MAX_CHARS: Final = 64  # VR LO
 FOREIGN_ERRORS: Final = (
@@ -104,8 +106,8 @@ class Stamp:
             return self.series_number_base + slot
         if not self.updates:
             return FIRST_SERIES_NUMBER + slot
-        minutes = int((self.content_time - SERIES_NUMBER_EPOCH).total_seconds() // 60)
-        return LATER_SERIES_NUMBER + SERIES_PER_REVISION * max(0, minutes) + slot
+        steps = int((self.content_time - SERIES_NUMBER_EPOCH).total_seconds() // SERIES_NUMBER_STEP_S)
+        return LATER_SERIES_NUMBER + SERIES_PER_REVISION * max(0, steps) + slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

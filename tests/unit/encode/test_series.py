@@ -10,7 +10,7 @@ import pytest
 from dicomnode.domain.dicom import COMPREHENSIVE_3D_SR_STORAGE, IMPLEMENTATION_CLASS_UID, MANUFACTURER, MODEL_NAME
 from dicomnode.domain.findings import NotAnalysed
 from dicomnode.encode.seg import encode_seg
-from dicomnode.encode.series import Stamp
+from dicomnode.encode.series import SERIES_PER_REVISION, Stamp
 from dicomnode.encode.sr import encode_reports
 from dicomnode.encode.text import encode_notice
 from dicomnode.errors import EncodingError
@@ -183,8 +183,11 @@ def test_the_series_of_a_predecessor_is_found_from_its_instance_alone():
 
 def test_a_later_set_of_results_has_higher_series_numbers_than_an_earlier_one():
     earlier = stamp(supersedes=True)
-    later = replace(earlier, content_time=CONTENT_TIME + timedelta(minutes=1))
-    assert later.series_number(0) > earlier.series_number(19)
+    for wait in (timedelta(seconds=20), timedelta(minutes=1)):
+        later = replace(earlier, content_time=CONTENT_TIME + wait)
+        assert later.series_number(0) > earlier.series_number(SERIES_PER_REVISION - 1)
+    last = replace(earlier, content_time=CONTENT_TIME.replace(year=2052))
+    assert last.series_number(SERIES_PER_REVISION - 1) < 1 << 31
 
 
 def test_a_missing_header_is_an_encoding_error_that_names_the_image():
