@@ -48,7 +48,8 @@ BEHAVIOURS: Final = {
     Outcome.BUSY: "The delivery is tried again later, for as long as the peer answers so.",
     Outcome.NOT_THIS_FORM: "The next form of the same result that the peer takes is sent; where none is left the "
                            "delivery fails, except for objects that may be left out.",
-    Outcome.REFUSED: "The delivery fails and waits for an operator; its other objects are sent.",
+    Outcome.REFUSED: "The delivery fails and waits for an operator, except for objects that may be left out; its other "
+                     "objects are sent.",
 }
 VERDICTS: Final = {
     Verdict.RETRY: "The delivery is tried again later, until max_age_h.",

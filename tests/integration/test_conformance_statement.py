@@ -406,6 +406,19 @@ def test_each_status_that_a_peer_answers_has_the_consequence_of_its_row(said, tm
             assert consequence(status, forms) == str(row["Behaviour"]).split(";")[0].split(",")[0], (row, hex(status))
 
 
+def test_an_object_that_may_be_left_out_fails_no_delivery_whatever_status_it_meets(said, tmp_path):
+    (file,) = map(outgoing_file, write_series(tmp_path, ct_series(np.zeros((1, 4, 5), np.int16))))
+    for row in said.tables["Behaviour on C-STORE responses"]:
+        if "delivery fails" in str(row["Behaviour"]):
+            assert "except for objects that may be left out" in str(row["Behaviour"]), row
+            status, left_out = int(str(row["Status codes"]).replace("any other", "0x0300")[:6], 16), []
+            with storing(status) as acceptor:
+                deliver(node_ae_title="DICOMNODE", peer=acceptor.peer, timeout_s=PATIENCE_S, stored=unheard,
+                        items=[Outgoing(item_id=1, alternatives=(file,), optional=True)],
+                        not_taken=lambda item, _why, to=left_out: to.append(item))
+            assert left_out == [1], row
+
+
 def consequence(status: int, alternatives: tuple[OutgoingFile, OutgoingFile]) -> str:
     """Answer the first of two forms with a status; say in the statement's words what the sender does."""
     sent: list[tuple[str, int]] = []
