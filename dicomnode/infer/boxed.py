@@ -104,15 +104,24 @@ def _diameter_mm(box: Box, stack: SliceStack) -> float:
 
 def _detection(box: RawBox, label: Label, called: tuple[int, str], stack: SliceStack, middle: float | None,
                tracking_uid: Callable[[str], str]) -> Detection:
-    edges = np.array(box.box_zyx)
-    centre = (edges[:3] + edges[3:]) / 2
-    x, y, z = (float(value) for value in stack.to_lps_mm(centre))
+    x, y, z = (float(value) for value in _middle_lps_mm(box.box_zyx, stack, 1.0))
+    depth = float(_middle_lps_mm(box.box_zyx, stack, 0.0) @ stack.normal_lps)
+    middle_index = round(float(np.interp(depth, stack.along_normal_mm, np.arange(len(stack.planes)))), 6)
     number, name = called
     return Detection(
-        label=label, number=number, centre_lps_mm=(x, y, z), key_slice=_clipped(centre[0], len(stack.planes)),
+        label=label, number=number, centre_lps_mm=(x, y, z), key_slice=_clipped(middle_index, len(stack.planes)),
         box_yx=_outline(box.box_zyx, stack), diameter_mm=_diameter_mm(box.box_zyx, stack), volume_ml=None,
         probability=box.score, tracking_uid=tracking_uid(name), tracking_id=name, box_zyx=box.box_zyx,
         side=side(x, middle, label.modifier))
+
+
+def _middle_lps_mm(box: Box, stack: SliceStack, inside: float) -> NDArray[np.float64]:
+    """Return the place halfway in mm between a box's two faces; with ``inside`` 0 that of row 0 and column 0.
+
+    Where slices are uneven, the slice halfway by number lies elsewhere.
+    """
+    row, column = inside * (box[1] + box[4]) / 2, inside * (box[2] + box[5]) / 2
+    return (stack.to_lps_mm((box[0], row, column)) + stack.to_lps_mm((box[3], row, column))) / 2
 
 
 def _outline(box: Box, stack: SliceStack) -> tuple[int, int, int, int]:

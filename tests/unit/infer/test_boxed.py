@@ -27,6 +27,21 @@ def model(tmp_path_factory):
     return detection_model(folder)
 
 
+def test_the_middle_of_a_box_is_halfway_in_mm_where_slices_are_uneven(model):
+    image = volume(np.full((40, 250, 250), 40, dtype=np.int16), AFFINE)
+    gap_mm = 7.5  # more, after slice 9
+    planes = tuple(replace(plane, position_lps_mm=plane.position_lps_mm + np.array([0, 0, gap_mm * (k > 9)]))
+                   for k, plane in enumerate(image.stack.planes))
+    image = replace(image, stack=replace(image.stack, planes=planes))
+    output = RawOutput(labels_zyx=None, seconds={}, peak_mb=0.0, device="cpu",
+                       boxes=(RawBox(box_zyx=(5.0, 95.0, 55.0, 11.0, 105.0, 65.0), label=1, score=0.9),))
+    (one,) = model_findings(model, image, output, provenance=provenance("spots"),
+                            tracking_uid=lambda _: "2.25.1").detections
+    top_mm, bottom_mm = -300 + 5 * 2.5, -300 + 11 * 2.5 + gap_mm
+    assert one.centre_lps_mm == pytest.approx((-52.0, -10.0, (top_mm + bottom_mm) / 2))
+    assert one.key_slice == 9, "1.25 mm from the middle; slice 8, halfway by number, lies 3.75 mm away"
+
+
 def found(model, *boxes: RawBox, shape=(40, 250, 250), **settings: object):
     body = np.full(shape, -1000, dtype=np.int16)
     body[:, 60:190, 20:230] = 40
