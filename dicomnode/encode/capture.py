@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -115,9 +116,12 @@ def _tables(findings: Sequence[ModelFindings], names_of: Mapping[str, Sequence[s
     """Yield a table of the findings, of the structures, of the classes, as far as there are any."""
     found = [(one.label.colour_rgb, _finding(one, names_of[model.stack.series_uid][one.key_slice]))
              for model, one in listed(findings)]
-    organs = [organ for one in findings for organ in one.organs]
-    names = list(dict.fromkeys(one.name for organ in organs for one in organ.measurements))
-    structures = [(organ.label.colour_rgb, (_name(organ.label), *_numbers(organ, names))) for organ in organs]
+    measured = [(one, organ) for one in findings for organ in one.organs]
+    names = list(dict.fromkeys(one.name for _, organ in measured for one in organ.measurements))
+    twice = Counter(_name(organ.label) for _, organ in measured)
+    structures = [(organ.label.colour_rgb, (_name(organ.label) + (
+        f" ({one.provenance.model_name})" if twice[_name(organ.label)] > 1 else ""), *_numbers(organ, names)))
+        for one, organ in measured]
     classes = [(None, (one.of.name if legible(one.of.name) else one.of.code.meaning, one.presence.value,
                        f"{one.probability:.2f}")) for model in findings for one in model.classifications]
     for head, rows in ((FINDING_HEAD, found), (("structure", *(name.meaning.lower() for name in names)), structures),

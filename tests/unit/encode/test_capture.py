@@ -110,6 +110,13 @@ def test_pictures_of_findings_come_before_those_of_structures_whatever_the_model
     assert next(text for text in lettered if text.startswith("image")) == "image 7"
 
 
+def test_a_structure_that_two_models_measured_is_told_with_its_model(lettered):
+    found, volumes, sources = a_case()
+    other = replace(found, detections=(), lesion_zyx=None, provenance=provenance("other"))
+    encode_capture([found, other], volumes, sources, stamp())
+    assert [text for text in lettered if text.startswith("Lung")] == ["Lung (demo_chest)", "Lung (other)"]
+
+
 def test_every_text_on_the_page_comes_from_findings_and_models(lettered):
     found, volumes, sources = a_case(PatientName="Somebody^Else", PatientID="4711", PatientBirthDate="19010101",
                                      AccessionNumber="A-0815", InstitutionName="Ward 7", StudyDescription="Private")
