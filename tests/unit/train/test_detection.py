@@ -131,10 +131,11 @@ def test_what_is_published_is_plain_and_says_how_windows_are_laid(balls: Dataset
 
 
 def test_a_patch_that_the_network_cannot_halve_is_named(balls: Dataset) -> None:
-    problems = task_for(balls, small("patch_size=[24, 32, 32]")).problems(balls)
+    recipe = small("patch_size=[24, 32, 32]")
+    problems = task_for(balls, recipe).problems(balls)
 
     assert problems == [f"patch_size of stage {stage} is [24, 32, 32]; the network takes multiples of [16, 16, 16]"
-                        for stage in (0, 1)]
+                        for stage in range(len(recipe.stages))]
 
 
 def test_a_mistyped_key_of_detection_is_named(balls: Dataset) -> None:
