@@ -56,6 +56,7 @@ window.probe = (() => {
     },
     isSettled: () => viewport()?.type !== "stack" || viewport().viewportStatus === "rendered",
     render: () => viewport()?.render(),
+    resetWindow: () => void viewport()?.resetProperties?.(),
     image: () => viewport()?.getCurrentImageId?.() ?? "",
     onPage: points => {
       const frame = viewport().canvas.getBoundingClientRect();
