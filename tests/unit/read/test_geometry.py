@@ -140,6 +140,8 @@ def test_of_uneven_slices_each_gap_must_lie_within_the_models_limits(limits, say
 def test_a_gap_that_is_bridged_is_no_distance_between_slices():
     stack = planes_of(moved([0, 2, 4, 10, 12]))
     preflight(stack, SpacingLimits(max_gap=6, max_between_slices=2))
+    assert stack.gaps_mm.max() == pytest.approx(6.0)
+    assert stack.slice_spacing_mm == pytest.approx(2.0)
 
 
 def test_pixels_too_coarse_for_the_model_are_outside_its_use():
