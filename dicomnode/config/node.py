@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from dicomnode.config.conditions import wanted_of
 from dicomnode.config.models import find_model, named_model, places
-from dicomnode.config.node_schema import NODE_FILE, NodeFile, NodeTable, PeerTable, RouteTable
+from dicomnode.config.node_schema import NODE_FILE, AuditTable, NodeFile, NodeTable, PeerTable, RouteTable, TlsTable
 from dicomnode.config.rules import broken_rules, route_places, words
 from dicomnode.config.toml import check, parse, read_text
+from dicomnode.domain.audit import AuditSettings
 from dicomnode.domain.node import (
     CompletionSettings,
     DeliverySettings,
@@ -30,6 +31,8 @@ DATABASE_URL_VARIABLE: Final = "DICOMNODE_DATABASE_URL"
 NO_FILE_ADVICE: Final = "name another with --config or DICOMNODE_CONFIG, or copy the example node.toml"
 SQLITE_PREFIX: Final = "sqlite:///"
 
+TLS_FILES: Final = ("certificate", "key", "key_password_file", "ca")
+AUDIT_SECRETS: Final = ("syslog_ca", "syslog_certificate", "syslog_key")
 
 def load(path: Path, *, environ: Mapping[str, str]) -> NodeConfig:
     """Return the configuration in ``path``, every part of it checked, model files included.
@@ -55,8 +58,9 @@ def load(path: Path, *, environ: Mapping[str, str]) -> NodeConfig:
 def _config(table: NodeFile, path: Path, environ: Mapping[str, str]) -> NodeConfig:
     try:
         return NodeConfig(
+        node = _node(table.get("node", {}), path.parent, environ)
             path=path,
-            node=_node(table.get("node", {}), path.parent, environ),
+            node=node,
             receive=ReceiveSettings(**_tuples(table.get("receive", {}))),
             completion=CompletionSettings(**table.get("completion", {})),
             worker=WorkerSettings(**table.get("worker", {})),
@@ -65,6 +69,8 @@ def _config(table: NodeFile, path: Path, environ: Mapping[str, str]) -> NodeConf
             web=WebSettings(**table.get("web", {})),
             log=LogSettings(**table.get("log", {})),
             peers={name: _peer(name, peer) for name, peer in table.get("peers", {}).items()},
+            tls=_tls(table.get("tls", {}), path.parent),
+            audit=_audit(table.get("audit", {}), path.parent, node.data_dir),
             routes=tuple(_route(route) for route in table.get("routes", [])),
         )
     except ValueError as error:
@@ -91,6 +97,21 @@ def _database_url(table: NodeTable, folder: Path) -> str:
 
 
 def _below(folder: Path, text: str) -> Path:
+def _audit(table: AuditTable, folder: Path, data_dir: Path) -> AuditSettings:
+    """Return the settings with absolute paths: the file's starts at ``data_dir``, the others at the folder."""
+    values: dict[str, Any] = dict(table)
+    for key, start in (("file", data_dir), *((key, folder) for key in AUDIT_SECRETS)):
+        if values.get(key):
+            values[key] = str(_below(start, values[key]))
+    return AuditSettings(**values)
+
+
+def _tls(table: TlsTable, folder: Path) -> TlsSettings:
+    values = _tuples(table)
+    values |= {key: _below(folder, values[key]) for key in TLS_FILES if key in values}
+    return TlsSettings(**values)
+
+
     return Path(folder / Path(text).expanduser()).resolve()
 
 

@@ -133,6 +133,16 @@ class PeerTable(TypedDict, total=False):
 
 RouteTable = TypedDict("RouteTable", {
     "name": Required[Name],
+class AuditTable(TypedDict, total=False):
+    """``[audit]``."""
+
+    file: str
+    syslog: str
+    syslog_ca: str
+    syslog_certificate: str
+    syslog_key: str
+
+
     "model": Required[Annotated[Names, Field(min_length=1)]],
     "from": Names,
     "to": Names,
@@ -160,3 +170,4 @@ class NodeFile(TypedDict, total=False):
 
 
 NODE_FILE: TypeAdapter[NodeFile] = TypeAdapter(NodeFile)
+    audit: AuditTable

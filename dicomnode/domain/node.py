@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
+from dicomnode.domain.audit import AuditSettings
 from dicomnode.domain.condition import When
 from dicomnode.domain.dicom import (
     CT_IMAGE_STORAGE,
@@ -254,6 +255,7 @@ class NodeConfig:
         return self.node.database_url or f"sqlite:///{self.node.data_dir / 'dicomnode.sqlite'}"
 
     def quiet_s(self, peer_ae_titles: frozenset[str]) -> float:
+    audit: AuditSettings = field(default_factory=AuditSettings)
         """Return the longest quiet period among the peers that fed a study; who has none of its own has the default."""
         fed = [peer for peer in self.peers.values() if peer.ae_title in peer_ae_titles]
         periods = [self.completion.quiet_s if peer.quiet_s is None else peer.quiet_s for peer in fed]

@@ -47,10 +47,12 @@ class Scp:
     waiting: WaitingRoom
     stop: threading.Event
     notify: Callable[[], None]
+    watch: Watch | None = None
 
 
 def serve(settings: NodeSettings, receive: ReceiveSettings, peers: Mapping[str, Peer], spool: ArrivalSpool, *,
-          stop: threading.Event, notify: Callable[[], None], ready: Callable[[], None]) -> None:
+          stop: threading.Event, notify: Callable[[], None], ready: Callable[[], None],
+          watch: Watch | None = None) -> None:
     """Every image answered with 0x0000 is durable; returns after ``stop`` when no message is under way.
 
     Several processes may serve one port (``processes`` above 1); limits per peer hold across them.
@@ -61,6 +63,8 @@ def serve(settings: NodeSettings, receive: ReceiveSettings, peers: Mapping[str, 
         Called when something new is durable; must neither block nor raise.
     ready:
         Called once the port is open.
+    watch:
+        Told of each association that is refused.
 
     Raises
     ------
@@ -69,7 +73,8 @@ def serve(settings: NodeSettings, receive: ReceiveSettings, peers: Mapping[str, 
     """
     offered = offered_contexts(receive.sop_classes, decodable_transfer_syntaxes())
     scp = Scp(node=settings, receive=receive, peers=peers, spool=spool, offered=offered,
-              waiting=WaitingRoom(max_associations=receive.max_associations), stop=stop, notify=notify)
+              waiting=WaitingRoom(max_associations=receive.max_associations), stop=stop, notify=notify,
+              watch=watch)
     threads: set[threading.Thread] = set()
     with _listen(settings, receive) as listener:
         ready()
@@ -129,16 +134,18 @@ def _converse(scp: Scp, connection: socket.socket, address: str) -> None:
 
 
 def _associate(scp: Scp, wire: Wire, connection: socket.socket, address: str) -> None:
+    calling = ""
     try:
         request = _read_request(wire)
+        calling = request.calling
         peer = admit_association(request, address, ae_title=scp.node.ae_title, peers=scp.peers,
                                  unknown_peers=scp.receive.unknown_peers)
         places = _take_places(scp, request.calling)
     except RefusedAssociation as refused:
-        _log.warning("association_refused", address=address, reason=str(refused), answer=refused.answer)
+        _tell_refused(scp, address, calling, str(refused), refused.answer)
         wire.reject(*refused.answer)
     except ProtocolError as error:
-        _log.warning("association_refused", address=address, reason=str(error), answer="abort")
+        _tell_refused(scp, address, calling, str(error), "abort")
         wire.abort(error.reason)
     else:
         scp.waiting.leave(connection)
@@ -148,6 +155,12 @@ def _associate(scp: Scp, wire: Wire, connection: socket.socket, address: str) ->
             _give_back(places)
         scp.waiting.enter(connection, address)
     wire.wait_for_hang_up()
+
+
+def _tell_refused(scp: Scp, address: str, calling: str, reason: str, answer: object) -> None:
+    _log.warning("association_refused", address=address, reason=reason, answer=answer)
+    if scp.watch is not None:
+        scp.watch.refused(address=address, calling=calling, reason=reason)
 
 
 def _read_request(wire: Wire) -> Request:

@@ -47,3 +47,10 @@ class ArrivalSpool(Protocol):
 
     def put_event(self, kind: str, payload: bytes, /) -> None:
         """Keep a message for the keeper."""
+
+
+class Watch(Protocol):
+    """Who is told of what a security officer wants to know; it neither blocks nor raises."""
+
+    def refused(self, *, address: str, calling: str, reason: str) -> None:
+        """An association, or the connection before it, was refused; ``calling`` is empty where it was never said."""

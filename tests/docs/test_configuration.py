@@ -14,7 +14,7 @@ import pytest
 from dicomnode import config
 from dicomnode.config import model_schema, node_schema
 from dicomnode.config.conditions import CONDITION_KEYS
-from dicomnode.domain import model, node, settings, study
+from dicomnode.domain import audit, model, node, settings, study
 from dicomnode.domain.condition import Condition
 from dicomnode.route.prefer import LARGER, SMALLER, THERE
 
@@ -35,6 +35,7 @@ SECTIONS = {
     "[retention]": (NODE_TOML, ["retention"], node.RetentionSettings, node_schema.RetentionTable, set()),
     "[web]": (NODE_TOML, ["web"], node.WebSettings, node_schema.WebTable, set()),
     "[log]": (NODE_TOML, ["log"], node.LogSettings, node_schema.LogTable, set()),
+    "[audit]": (NODE_TOML, ["audit"], audit.AuditSettings, node_schema.AuditTable, set()),
     "[peers.NAME]": (NODE_TOML, ["peers", "pacs"], node.Peer, node_schema.PeerTable, {"name"}),
     "[[routes]]": (NODE_TOML, ["routes", 0], node.Route, node_schema.RouteTable, set()),
     "Top level": (MODEL_TOML, [], model.ModelFile, model_schema.ModelTable, {"file_digest"}),
