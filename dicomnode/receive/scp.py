@@ -18,7 +18,7 @@ from dicomnode.receive.admit import LOCAL_LIMIT_EXCEEDED, RefusedAssociation, ad
 from dicomnode.receive.association import Association
 from dicomnode.receive.negotiate import Request, accept, offered_contexts, read_request, refused_contexts
 from dicomnode.receive.over import AssociationOver, PeerGone, ProtocolError, Released, Stopping
-from dicomnode.receive.stores import ArrivalSpool, Place
+from dicomnode.receive.stores import ArrivalSpool, Place, Watch
 from dicomnode.receive.syntaxes import decodable_transfer_syntaxes
 from dicomnode.receive.waiting import WaitingRoom
 from dicomnode.receive.wire import ARTIM_S, INVALID_PARAMETER, NOT_SPECIFIED, Wire
