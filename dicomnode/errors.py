@@ -10,7 +10,8 @@ what is allowed and what to do next::
     │  ├─ Mismatch                   0xA900
     │  ├─ NotOurSopClass             0x0122
     │  ├─ NotAuthorized              0x0124
-    │  └─ CannotUnderstand           0xC000
+    │  ├─ CannotUnderstand           0xC000
+    │  └─ ProcessingFailure 0x0110 · NoSuchInstance 0x0112 · NoSuchAction 0x0123 · ResourceLimitation 0x0213
     ├─ UnusableInput                 FAIL   exit 65   the study is not analysed, and this is why
     │  ├─ NoSuitableSeries · MissingSlices · IrregularSpacing · GantryTilt · MixedOrientation
     │  ├─ DuplicatePositions · MixedPixelSpacing · MixedMatrix · MissingGeometry · MissingRescale
@@ -124,6 +125,31 @@ class CannotUnderstand(RefusedInstance):
     """The data set cannot be parsed or lacks an identifying UID (0xC000)."""
 
     status = 0xC000
+
+
+class ProcessingFailure(RefusedInstance):
+    """A request that is no C-STORE cannot be read (0x0110, PS3.7 C.5)."""
+
+    status = 0x0110
+
+
+class NoSuchInstance(RefusedInstance):
+    """A request names a SOP Instance that it may not name (0x0112, PS3.7 C.5)."""
+
+    status = 0x0112
+
+
+class NoSuchAction(RefusedInstance):
+    """An N-ACTION asks for another action than the SOP Class knows (0x0123, PS3.7 C.5)."""
+
+    status = 0x0123
+
+
+class ResourceLimitation(RefusedInstance):
+    """A request that is no C-STORE cannot be kept now: the spool is full or away (0x0213, PS3.7 C.5)."""
+
+    status = 0x0213
+    verdict = Verdict.RETRY
 
 
 class UnusableInput(DicomNodeError):

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from dicomnode.errors import CannotUnderstand, Mismatch, NotAuthorized, NotOurSopClass, OutOfResources
+from dicomnode.errors import (
+    CannotUnderstand,
+    Mismatch,
+    NoSuchAction,
+    NoSuchInstance,
+    NotAuthorized,
+    NotOurSopClass,
+    OutOfResources,
+    ProcessingFailure,
+    ResourceLimitation,
+)
 from dicomnode.receive import admit, wire
 from dicomnode.receive.association import SUCCESS, UNRECOGNIZED_OPERATION
 
@@ -51,15 +61,34 @@ EVENT_ANSWERS: Final = (
            when="The calling AE title is no peer of the configuration."),
     Answer(status=CannotUnderstand.status, meaning="Error: Cannot understand", clause="PS3.7 Annex C",
            when="The Event Type ID is unknown, or the report cannot be read or has no Transaction UID."),
+    Answer(status=ProcessingFailure.status, meaning="Error: Processing failure", clause="PS3.7 C.5",
+           when="The report is longer than 16 MB."),
     Answer(status=OutOfResources.status, meaning="Refused: Out of Resources", clause="PS3.7 Annex C",
            when="The spool cannot be written."),
 )
 """N-EVENT-REPORT-RSP of the Storage Commitment Push Model."""
+ACTION_ANSWERS: Final = (
+    Answer(status=SUCCESS, meaning="Success", clause="PS3.7 C.1",
+           when="The request is stored durably; its outcome follows as N-EVENT-REPORT on an association to the peer."),
+    Answer(status=NotOurSopClass.status, meaning="Refused: SOP Class not supported", clause="PS3.7 C.5",
+           when="[receive] storage_commitment is false."),
+    Answer(status=NotAuthorized.status, meaning="Refused: Not authorized", clause="PS3.7 C.5",
+           when="The calling AE title is no peer of the configuration, or its entry has no host and port."),
+    Answer(status=NoSuchInstance.status, meaning="Error: No such SOP Instance", clause="PS3.7 C.5",
+           when="The request names another instance than 1.2.840.10008.1.20.1.1."),
+    Answer(status=NoSuchAction.status, meaning="Error: No such action", clause="PS3.7 C.5",
+           when="The Action Type ID is not 1."),
+    Answer(status=ProcessingFailure.status, meaning="Error: Processing failure", clause="PS3.7 C.5",
+           when="The request cannot be read, has no Transaction UID or names no instance."),
+    Answer(status=ResourceLimitation.status, meaning="Error: Resource limitation", clause="PS3.7 C.5",
+           when="The spool cannot be written; the peer may ask again."),
+)
+"""N-ACTION-RSP of the Storage Commitment Push Model."""
 OTHER_ANSWERS: Final = (
     Answer(status=SUCCESS, meaning="Success", clause="PS3.4 A.4", when="C-ECHO."),
     Answer(status=UNRECOGNIZED_OPERATION, meaning="Failure: Unrecognized operation", clause="PS3.7 C.5",
-           when="Any other DIMSE service than C-ECHO, C-STORE, and N-EVENT-REPORT of the Storage Commitment Push "
-                "Model."),
+           when="Any other DIMSE service than C-ECHO, C-STORE, and N-ACTION and N-EVENT-REPORT of the Storage "
+                "Commitment Push Model."),
 )
 
 REJECTIONS: Final = (

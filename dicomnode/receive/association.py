@@ -8,11 +8,19 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from dicomnode.domain.node import ReceiveSettings
-from dicomnode.errors import CannotUnderstand, DicomNodeError, NotAuthorized, OutOfResources, SpoolError
+from dicomnode.domain.node import Peer, ReceiveSettings
+from dicomnode.errors import (
+    DicomNodeError,
+    NotAuthorized,
+    OutOfResources,
+    ProcessingFailure,
+    ResourceLimitation,
+    SpoolError,
+)
 from dicomnode.receive import command as dimse
 from dicomnode.receive.admit import admit_command, admit_instance, status_of
 from dicomnode.receive.command import BadCommand, Command
+from dicomnode.receive.commit_request import REQUEST, admit_commit_request, commit_request
 from dicomnode.receive.event_report import commitment_event
 from dicomnode.receive.file_meta import head
 from dicomnode.receive.negotiate import STORAGE_COMMITMENT_PUSH_MODEL, Context
@@ -51,13 +59,14 @@ class Association:
 
     Parameters
     ----------
-    peer_known:
-        Whether the configuration names the caller; only such a peer may report storage commitment.
+    peer:
+        The caller, None where the configuration does not name it; only a named one may ask for storage commitment, or
+        report it.
     notify:
         Called when something new is durable, at most every quarter of a second.
     """
 
-    def __init__(self, wire: Wire, contexts: Mapping[int, Context], *, calling: str, called: str, peer_known: bool,
+    def __init__(self, wire: Wire, contexts: Mapping[int, Context], *, calling: str, called: str, peer: Peer | None,
                  settings: ReceiveSettings, spool: ArrivalSpool, notify: Callable[[], None]) -> None:
         self.stored = 0
         self.refusals = Refusals()
@@ -65,7 +74,7 @@ class Association:
         self._contexts = contexts
         self._calling = calling
         self._called = called
-        self._peer_known = peer_known
+        self._peer = peer
         self._settings = settings
         self._spool = spool
         self._notify = notify
@@ -123,6 +132,8 @@ class Association:
             self._store(context_id, context, request)
         elif request.field == dimse.N_EVENT_REPORT and context.abstract_syntax == STORAGE_COMMITMENT_PUSH_MODEL:
             self._keep_event(context_id, context, request)
+        elif request.field == dimse.N_ACTION and context.abstract_syntax == STORAGE_COMMITMENT_PUSH_MODEL:
+            self._keep_request(context_id, context, request)
         elif request.field not in {dimse.C_ECHO, dimse.C_CANCEL}:
             return UNRECOGNIZED_OPERATION
         return SUCCESS
@@ -178,17 +189,29 @@ class Association:
         return self._folder
 
     def _keep_event(self, context_id: int, context: Context, request: Command) -> None:
-        if not self._peer_known:
+        if self._peer is None:
             raise NotAuthorized(f"{self._calling!r} is no peer of the configuration: its commitment is not kept")
+        event = commitment_event(self._whole_data(context_id), transfer_syntax_uid=context.transfer_syntax,
+                                 event_type=request.event_type, calling=self._calling)
+        self._spool.put_event("commitment", event)
+        self._wake_keeper()
+
+    def _keep_request(self, context_id: int, context: Context, request: Command) -> None:
+        admit_commit_request(request, self._peer, self._calling, offered=self._settings.storage_commitment)
+        kept = commit_request(self._whole_data(context_id), transfer_syntax_uid=context.transfer_syntax,
+                              calling=self._calling)
+        try:
+            self._spool.put_event(REQUEST, kept)
+        except SpoolError as error:
+            raise ResourceLimitation(error.reason) from error
+
+    def _whole_data(self, context_id: int) -> bytes:
         data = bytearray()
         while self._data_due:
             data += self._next_data(context_id)
             if len(data) > MOST_EVENT_BYTES:
-                raise CannotUnderstand(f"N-EVENT-REPORT over {MOST_EVENT_BYTES} bytes")
-        event = commitment_event(bytes(data), transfer_syntax_uid=context.transfer_syntax,
-                                 event_type=request.event_type, calling=self._calling)
-        self._spool.put_event("commitment", event)
-        self._wake_keeper()
+                raise ProcessingFailure(f"a data set of storage commitment over {MOST_EVENT_BYTES} bytes")
+        return bytes(data)
 
     def _wake_keeper(self) -> None:
         now_s = time.monotonic()

@@ -10,6 +10,7 @@ from typing import Final
 C_STORE: Final = 0x0001
 C_ECHO: Final = 0x0030
 N_EVENT_REPORT: Final = 0x0100
+N_ACTION: Final = 0x0130
 C_CANCEL: Final = 0x0FFF
 RESPONSE: Final = 0x8000
 NO_DATA_SET: Final = 0x0101
@@ -27,6 +28,7 @@ ERROR_COMMENT: Final = 0x0902
 AFFECTED_INSTANCE: Final = 0x1000
 REQUESTED_INSTANCE: Final = 0x1001
 EVENT_TYPE: Final = 0x1002
+ACTION_TYPE: Final = 0x1008
 
 _HEADER: Final = Struct("<HHI")
 _US: Final = Struct("<H")
@@ -48,6 +50,7 @@ class Command:
     sop_class_uid: str
     sop_instance_uid: str
     event_type: int
+    action_type: int = 0
 
 
 def parse(data: bytes) -> Command:
@@ -69,6 +72,7 @@ def parse(data: bytes) -> Command:
         sop_class_uid=_uid(values, AFFECTED_CLASS) or _uid(values, REQUESTED_CLASS),
         sop_instance_uid=_uid(values, AFFECTED_INSTANCE) or _uid(values, REQUESTED_INSTANCE),
         event_type=_number(values, EVENT_TYPE, 0),
+        action_type=_number(values, ACTION_TYPE, 0),
     )
 
 
@@ -105,6 +109,7 @@ def response(request: Command, status: int, *, comment: str = "") -> bytes:
         _text(ERROR_COMMENT, comment[:MOST_COMMENT_CHARS], b" "),
         _text(AFFECTED_INSTANCE, request.sop_instance_uid, b"\0"),
         _short(EVENT_TYPE, request.event_type) if request.field == N_EVENT_REPORT else b"",
+        _short(ACTION_TYPE, request.action_type) if request.field == N_ACTION else b"",
     ))
     return _LENGTH_ELEMENT.pack(0, GROUP_LENGTH, 4, len(body)) + body
 

@@ -150,7 +150,7 @@ def _associate(scp: Scp, wire: Wire, connection: socket.socket, address: str) ->
     else:
         scp.waiting.leave(connection)
         try:
-            _serve_association(scp, wire, request, peer_known=peer is not None, address=address)
+            _serve_association(scp, wire, request, peer=peer, address=address)
         finally:
             _give_back(places)
         scp.waiting.enter(connection, address)
@@ -199,12 +199,12 @@ def _give_back(places: list[Place]) -> None:
         place.release()
 
 
-def _serve_association(scp: Scp, wire: Wire, request: Request, *, peer_known: bool, address: str) -> None:
+def _serve_association(scp: Scp, wire: Wire, request: Request, *, peer: Peer | None, address: str) -> None:
     answer, contexts = accept(request, scp.offered, max_pdu_bytes=scp.receive.max_pdu_bytes)
     wire.peer_max_pdu_bytes = request.max_pdu_bytes
     wire.send(answer)
     association = Association(
-        wire, contexts, calling=request.calling, called=request.called, peer_known=peer_known,
+        wire, contexts, calling=request.calling, called=request.called, peer=peer,
         settings=scp.receive, spool=scp.spool, notify=scp.notify)
     reason = "failed"
     try:

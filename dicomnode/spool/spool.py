@@ -6,12 +6,14 @@ import os
 import time
 import uuid
 from collections.abc import Container, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-from dicomnode.spool import arrivals, slots, store
+from dicomnode.spool import arrivals, held, slots, store
 from dicomnode.spool.arrivals import Arrival, ArrivalFolder
 from dicomnode.spool.disk import disk_errors, make_folder, sync_folder, write_durably
+from dicomnode.spool.held import Held
 from dicomnode.spool.slots import Slot
 
 FOLDERS: Final = ("arrivals", "store", "events", "quarantine", "results", "slots", "tmp")
@@ -195,8 +197,15 @@ class Spool:
         with disk_errors(self.root):
             write_durably(self.root / "tmp" / name, self.root / "events" / name, [payload])
 
-    def events(self) -> Iterator[Path]:
-        """The kept messages, oldest first; the keeper unlinks one when it is applied."""
+    def events(self, kind: str = "*") -> Iterator[Path]:
+        """The kept messages of a kind, oldest first; who has applied one unlinks it."""
         with disk_errors(self.root):
-            return iter(sorted((self.root / "events").iterdir()))
+            return iter(sorted((self.root / "events").glob(f"*.{kind}")))
 
+    def due_events(self, kind: str) -> Iterator[Path]:
+        """As ``events``, without those that were put off until later."""
+        return (path for path in self.events(kind) if held.is_due(path))
+
+    def hold_event(self, path: Path) -> AbstractContextManager[Held | None]:
+        """Hold a due message inside the block; None where another process is faster."""
+        return held.take(path, self.root / "tmp")
