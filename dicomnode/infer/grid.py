@@ -17,7 +17,7 @@ from monai.transforms.intensity.dictionary import (
     ScaleIntensityRangePercentilesd,
     ThresholdIntensityd,
 )
-from monai.transforms.post.dictionary import Activationsd, AsDiscreted, Invertd
+from monai.transforms.post.dictionary import Activationsd, AsDiscreted, Invertd, KeepLargestConnectedComponentd
 from monai.transforms.spatial.dictionary import Orientationd, Spacingd
 from monai.transforms.utility.dictionary import CastToTyped, EnsureTyped, ToTensord
 from numpy.typing import NDArray
@@ -29,9 +29,13 @@ POINTWISE: Final = (CastToTyped, EnsureTyped, NormalizeIntensityd, ScaleIntensit
                     ScaleIntensityRangePercentilesd, ThresholdIntensityd, ToTensord)
 """Transforms that leave every voxel where it is."""
 TYPES_ONLY: Final = (CastToTyped, EnsureTyped, ToTensord)
+ON_LABELS: Final = (KeepLargestConnectedComponentd,)
+"""Transforms of a whole label map for which nothing counts that lies outside the box around all labels."""
 SEPARABLE_TOLERANCE_VOXELS: Final = 1e-3
 """How far, at the far end of the volume, an axis may drift from being parallel to an axis of the source."""
 
+INVERTED_AND_DISCRETE: Final = 2
+"""Steps after which the prediction is labels on the source grid: Invertd and argmax, in either order."""
 HALF: Final = 0.5
 """A voxel reaches this far from its centre."""
 
@@ -48,6 +52,7 @@ class Plan:
     pointwise: Compose
     activation: tuple[Any, ...]  # on the network's output, before it is put back
     argmax_first: bool  # labels are put back by nearest neighbour, not probabilities by linear interpolation
+    on_labels: tuple[Any, ...]  # on the labels, after they were put back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,8 +125,9 @@ def plan(bundle: Bundle) -> Plan:
         msg = f"preprocessing moves voxels by {', '.join(odd)}"
         raise NotFast(msg)
     _check_spacing(spatial)
-    activation, argmax_first = _inverse_form(bundle)
-    return Plan(spatial=spatial, pointwise=Compose(rest), activation=activation, argmax_first=argmax_first)
+    activation, argmax_first, on_labels = _inverse_form(bundle)
+    return Plan(spatial=spatial, pointwise=Compose(rest), activation=activation, argmax_first=argmax_first,
+                on_labels=on_labels)
 
 
 def _check_spacing(spatial: Sequence[Any]) -> None:
@@ -134,8 +140,9 @@ def _check_spacing(spatial: Sequence[Any]) -> None:
                 raise NotFast(msg)
 
 
-def _inverse_form(bundle: Bundle) -> tuple[tuple[Any, ...], bool]:
+def _inverse_form(bundle: Bundle) -> tuple[tuple[Any, ...], bool, tuple[Any, ...]]:
     before: list[Any] = []
+    after: list[Any] = []
     seen: list[str] = []
     for step in bundle.postprocessing.transforms:
         if isinstance(step, Invertd):
@@ -145,12 +152,14 @@ def _inverse_form(bundle: Bundle) -> tuple[tuple[Any, ...], bool]:
             seen.append("argmax")
         elif isinstance(step, Activationsd) and not seen:
             before.append(step)
+        elif isinstance(step, ON_LABELS) and len(seen) == INVERTED_AND_DISCRETE:
+            after.append(step)
         elif not isinstance(step, TYPES_ONLY):
             seen.append(type(step).__name__)
     if seen not in (["linear", "argmax"], ["argmax", "nearest"]):
         msg = f"postprocessing has the form {' → '.join(seen) or 'none'}; the fast path knows Invertd → argmax"
         raise NotFast(msg)
-    return tuple(before), seen[0] == "argmax"
+    return tuple(before), seen[0] == "argmax", tuple(after)
 
 
 def _check_invert(step: Invertd, bundle: Bundle) -> None:

@@ -180,6 +180,7 @@ def _fast(bundle: Bundle, channels_zyx: Sequence[NDArray[Any]], affine_ras_mm: N
     no_map = "" if asked is None else _mapped(lambda: resample.put_back_values(
         maps.on_network_grid(output[0], plan.activation, bundle, asked.quantity), inner, asked.map_zyx[region]))
     highest = _put_back(bundle, plan, inner, output, out_zyx[region])
+    standard.on_labels(plan.on_labels, bundle.pred_key, out_zyx)
     clock.lap("postprocess")
     return Outcome(seconds=clock.seconds, notes=notes, highest=highest, no_map=no_map)
 

@@ -139,6 +139,19 @@ def write_labels(labels_zyx: AnyArray, out_zyx: AnyArray) -> int:
     return highest
 
 
+def on_labels(steps: Sequence[Any], key: str, labels_zyx: AnyArray) -> None:
+    """Run transforms of a whole label map in place, on no more than the box that holds every label."""
+    if not steps or not labels_zyx.any():
+        return
+    marked = [np.flatnonzero(labels_zyx.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    box = tuple(slice(int(places[0]), int(places[-1]) + 1) for places in marked)
+    part = torch.from_numpy(np.ascontiguousarray(labels_zyx[box].transpose(2, 1, 0)).astype(np.int32))
+    data: dict[str, Any] = {key: part[None]}
+    for step in steps:
+        data = step(data)
+    labels_zyx[box] = data[key][0].numpy().transpose(2, 1, 0)
+
+
 def labels_zyx(prediction: torch.Tensor, shape_zyx: Sequence[int]) -> AnyArray:
     """Turn a prediction (1, column, row, slice) into labels in slice, row, column order.
 

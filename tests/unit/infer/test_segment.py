@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import SimpleInferer
-from monai.transforms import AsDiscreted, Compose, Invertd, Lambdad, Orientationd
+from monai.transforms import AsDiscreted, Compose, Invertd, KeepLargestConnectedComponentd, Lambdad, Orientationd
 
 from dicomnode.errors import GpuOutOfMemory, ModelFailed
 from dicomnode.infer.bundle import Bundle
@@ -74,6 +74,34 @@ def test_the_largest_class_becomes_the_label():
     out = np.full(SHAPE, 9, np.uint8)
     run(post=(AsDiscreted(keys="pred", argmax=True),), out=out)
     assert set(np.unique(out)) <= {0, 1}
+
+
+class Slabs(torch.nn.Module):
+    """Class 1 where the image is bright; a channel for it and one for the rest."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([100.0 - image, image - 100.0], dim=1)
+
+
+@pytest.mark.parametrize("path", ["fast", "own"])
+def test_only_the_largest_components_are_kept_where_the_bundle_says_so(path):
+    bright = np.zeros((6, 12, 16), np.int16)
+    bright[1:5, 2:9, 1:5] = 200
+    bright[1:5, 2:8, 8:11] = 200
+    bright[2, 10, 14:16] = 200
+    before = Compose([Orientationd(keys="image", axcodes="RAS", labels=None)])
+    after = Compose([Invertd(keys="pred", transform=before, orig_keys="image", nearest_interp=False),
+                     AsDiscreted(keys="pred", argmax=True),
+                     KeepLargestConnectedComponentd(keys="pred", applied_labels=[1], num_components=2)])
+    bundle = Bundle(network=Slabs(), preprocessing=before, inferer=SimpleInferer(), postprocessing=after,
+                    image_key="image", pred_key="pred", divisor=1, device=torch.device("cpu"))
+    out = np.zeros(bright.shape, np.uint8)
+    outcome = segment(bundle, [bright], np.eye(4), Settings(fast_resample=path == "fast"), out_zyx=out,
+                      progress=lambda _f: None)
+    assert outcome.notes == ()
+    expected = bright > 100
+    expected[2, 10] = False
+    assert (out == expected).all()
 
 
 def fast(channels: int, out: np.ndarray) -> Outcome:
