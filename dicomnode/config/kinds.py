@@ -18,7 +18,7 @@ from dicomnode.domain.dicom import (
     ae_title,
     uid,
 )
-from dicomnode.domain.node import HIGHEST_PORT
+from dicomnode.domain.security import HIGHEST_PORT
 from dicomnode.domain.study import INDEXED_KEYWORDS
 
 SOP_CLASS_NAMES: Final = {
@@ -33,6 +33,7 @@ SOP_CLASS_NAMES: Final = {
 HOST_NAME: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
                               r"(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?")
 """Labels of letters, digits and hyphens joined by dots (RFC 1123 2.1); underscores, which containers use, too."""
+FINGERPRINT: Final = re.compile(r"(?i:sha256:)([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
 LOOKS_LIKE_IPV4: Final = re.compile(r"[0-9.]+")
 """A name of digits and dots alone is an IP address with a mistake."""
 
@@ -90,6 +91,20 @@ def _charset(text: str) -> str:
     return text
 
 
+def _tls_name(text: str) -> str:
+    if text.lower().startswith("sha256:") and not FINGERPRINT.fullmatch(text):
+        msg = 'a fingerprint is "sha256:" and 64 hexadecimal digits (openssl x509 -noout -fingerprint -sha256 -in FILE)'
+        raise ValueError(msg)
+    return text
+
+
+def _rate_or_zero(value: float) -> float:
+    if 0 < value < 1:
+        msg = "allowed are 0 (no limit) and values from 1"
+        raise ValueError(msg)
+    return value
+
+
 def _bind(text: str) -> str:
     try:
         ip_address(text)
@@ -107,6 +122,8 @@ Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AmountOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=1, allow_inf_nan=False)]
 """At least one second: a lease or a repetition that is shorter does nothing but ask the database."""
+RateOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_rate_or_zero)]
+"""A slower sender than one object a second would run into its own time limit."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ListenPort = Annotated[int, Field(ge=0, le=HIGHEST_PORT)]
@@ -118,5 +135,6 @@ AeTitle = Annotated[str, AfterValidator(ae_title)]
 Bind = Annotated[str, AfterValidator(_bind)]
 Charset = Annotated[str, AfterValidator(_charset)]
 Network = Annotated[str, AfterValidator(_network)]
+TlsName = Annotated[str, Field(min_length=1), AfterValidator(_tls_name)]
 SopClass = Annotated[str, AfterValidator(_sop_class)]
 Keyword = Annotated[str, AfterValidator(_keyword)]

@@ -25,14 +25,15 @@ from dicomnode.domain.node import (
     WebSettings,
     WorkerSettings,
 )
+from dicomnode.domain.security import TlsSettings
 from dicomnode.errors import ConfigError, ModelMissing
 
 DATABASE_URL_VARIABLE: Final = "DICOMNODE_DATABASE_URL"
 NO_FILE_ADVICE: Final = "name another with --config or DICOMNODE_CONFIG, or copy the example node.toml"
 SQLITE_PREFIX: Final = "sqlite:///"
-
 TLS_FILES: Final = ("certificate", "key", "key_password_file", "ca")
 AUDIT_SECRETS: Final = ("syslog_ca", "syslog_certificate", "syslog_key")
+
 
 def load(path: Path, *, environ: Mapping[str, str]) -> NodeConfig:
     """Return the configuration in ``path``, every part of it checked, model files included.
@@ -57,8 +58,8 @@ def load(path: Path, *, environ: Mapping[str, str]) -> NodeConfig:
 
 def _config(table: NodeFile, path: Path, environ: Mapping[str, str]) -> NodeConfig:
     try:
-        return NodeConfig(
         node = _node(table.get("node", {}), path.parent, environ)
+        return NodeConfig(
             path=path,
             node=node,
             receive=ReceiveSettings(**_tuples(table.get("receive", {}))),
@@ -68,9 +69,9 @@ def _config(table: NodeFile, path: Path, environ: Mapping[str, str]) -> NodeConf
             retention=RetentionSettings(**table.get("retention", {})),
             web=WebSettings(**table.get("web", {})),
             log=LogSettings(**table.get("log", {})),
-            peers={name: _peer(name, peer) for name, peer in table.get("peers", {}).items()},
             tls=_tls(table.get("tls", {}), path.parent),
             audit=_audit(table.get("audit", {}), path.parent, node.data_dir),
+            peers={name: _peer(name, peer) for name, peer in table.get("peers", {}).items()},
             routes=tuple(_route(route) for route in table.get("routes", [])),
         )
     except ValueError as error:
@@ -96,7 +97,6 @@ def _database_url(table: NodeTable, folder: Path) -> str:
     return url
 
 
-def _below(folder: Path, text: str) -> Path:
 def _audit(table: AuditTable, folder: Path, data_dir: Path) -> AuditSettings:
     """Return the settings with absolute paths: the file's starts at ``data_dir``, the others at the folder."""
     values: dict[str, Any] = dict(table)
@@ -112,6 +112,7 @@ def _tls(table: TlsTable, folder: Path) -> TlsSettings:
     return TlsSettings(**values)
 
 
+def _below(folder: Path, text: str) -> Path:
     return Path(folder / Path(text).expanduser()).resolve()
 
 

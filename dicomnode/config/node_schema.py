@@ -25,9 +25,11 @@ from dicomnode.config.kinds import (
     Network,
     PeerPort,
     Processes,
+    RateOrZero,
     Seconds,
     SopClass,
     Text,
+    TlsName,
 )
 
 STRICT = ConfigDict(strict=True, extra="forbid")
@@ -51,15 +53,29 @@ class NodeTable(TypedDict, total=False):
 class ReceiveTable(TypedDict, total=False):
     """``[receive]``."""
 
+    plain: bool
     unknown_peers: Literal["refuse", "accept"]
     processes: Processes
     max_associations: Count
     max_associations_per_peer: Count
+    max_objects_per_association: CountOrZero
     min_free_gb: AmountOrZero
     max_pdu_bytes: PduBytes
     idle_timeout_s: Amount
     max_instance_mb: Amount
+    storage_commitment: bool
     sop_classes: Annotated[list[SopClass], Field(min_length=1)]
+
+
+class TlsTable(TypedDict, total=False):
+    """``[tls]``."""
+
+    port: ListenPort
+    certificate: Text
+    key: Text
+    key_password_file: Text
+    ca: Text
+    versions: Annotated[list[Literal["1.2", "1.3"]], Field(min_length=1)]
 
 
 class CompletionTable(TypedDict, total=False):
@@ -117,22 +133,6 @@ class LogTable(TypedDict, total=False):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
-class PeerTable(TypedDict, total=False):
-    """``[peers.<name>]``."""
-
-    ae_title: Required[AeTitle]
-    host: Text
-    port: PeerPort
-    addresses: list[Network]
-    takes: Annotated[list[Kind], Field(min_length=1)]
-    quiet_s: Amount
-    charset_fallback: Charset
-    storage_commitment: bool
-    rejection_notes: bool
-
-
-RouteTable = TypedDict("RouteTable", {
-    "name": Required[Name],
 class AuditTable(TypedDict, total=False):
     """``[audit]``."""
 
@@ -143,6 +143,28 @@ class AuditTable(TypedDict, total=False):
     syslog_key: str
 
 
+class PeerTable(TypedDict, total=False):
+    """``[peers.<name>]``."""
+
+    ae_title: Required[AeTitle]
+    host: Text
+    port: PeerPort
+    addresses: list[Network]
+    tls: bool
+    tls_names: list[TlsName]
+    tls_only: bool
+    sends: list[SopClass]
+    max_associations: Count
+    max_objects_per_s: RateOrZero
+    takes: Annotated[list[Kind], Field(min_length=1)]
+    quiet_s: Amount
+    charset_fallback: Charset
+    storage_commitment: bool
+    rejection_notes: bool
+
+
+RouteTable = TypedDict("RouteTable", {
+    "name": Required[Name],
     "model": Required[Annotated[Names, Field(min_length=1)]],
     "from": Names,
     "to": Names,
@@ -159,15 +181,16 @@ class NodeFile(TypedDict, total=False):
 
     node: NodeTable
     receive: ReceiveTable
+    tls: TlsTable
     completion: CompletionTable
     worker: WorkerTable
     delivery: DeliveryTable
     retention: RetentionTable
     web: WebTable
     log: LogTable
+    audit: AuditTable
     peers: dict[Name, PeerTable]
     routes: list[RouteTable]
 
 
 NODE_FILE: TypeAdapter[NodeFile] = TypeAdapter(NodeFile)
-    audit: AuditTable

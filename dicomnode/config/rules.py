@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dicomnode.config.kinds import near
 from dicomnode.config.problems import shown
+from dicomnode.config.tls_rules import TLS_RULES
 from dicomnode.domain.node import NodeSettings, ReceiveSettings, RetentionSettings, WebSettings
 
 Table = Mapping[str, Any]
@@ -79,11 +80,12 @@ def _callers_can_be_told_apart(raw: Table) -> Iterator[str]:
     seen: dict[str, str] = {}
     for name, peer in _tables(raw, "peers").items():
         title = peer.get("ae_title")
-        if not isinstance(title, str) or peer.get("addresses"):
+        if not isinstance(title, str) or peer.get("addresses") or peer.get("tls_names"):
             continue
         if title.strip() in seen:
             yield (f"[peers.{name}] ae_title = {shown(title)}: peers.{seen[title.strip()]} has it too; "
-                   "give each its own, or say by addresses = [...] from where each calls")
+                   "give each its own, or say by addresses = [...] from where each calls, or by tls_names = [...] "
+                   "which certificate each has")
         seen.setdefault(title.strip(), name)
 
 
@@ -138,4 +140,5 @@ RULES: Final[Sequence[Callable[[Table], Iterator[str]]]] = (
     _studies_leave_before_the_disk_is_full,
     _one_place_for_the_database_url,
     _page_and_dicom_have_own_ports,
+    *TLS_RULES,
 )

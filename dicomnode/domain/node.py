@@ -20,6 +20,7 @@ from dicomnode.domain.dicom import (
     MR_IMAGE_STORAGE,
     ae_title,
 )
+from dicomnode.domain.security import HIGHEST_PORT, TlsSettings
 
 TAKES: Final = ("SEG", "LABELMAP", "SR3D", "SR", "TEXT", "SC", "GSPS", "RTSTRUCT", "PM", "KOS")
 """Object kinds a peer may take, in the order in which they are sent: binary Segmentation, Label Map Segmentation,
@@ -30,7 +31,6 @@ OUTPUTS: Final = ("SC", "GSPS", "RTSTRUCT", "PM")
 """Kinds that a route may ask for: every peer of the route gets them besides what it takes."""
 OPTIONAL: Final = frozenset({"KOS", *OUTPUTS})
 """Kinds whose refusal by a peer is noted, and fails no delivery: the findings are in the others."""
-HIGHEST_PORT: Final = 65535
 
 
 def _port(value: int, name: str) -> None:
@@ -75,14 +75,17 @@ class NodeSettings:
 class ReceiveSettings:
     """What may come in."""
 
+    plain: bool = True  # whether [node] port answers; false: [tls] port alone
     unknown_peers: str = "refuse"  # or "accept"
     processes: int = 1
     max_associations: int = 32
     max_associations_per_peer: int = 8
+    max_objects_per_association: int = 0  # 0: no limit
     min_free_gb: float = 2.0
     max_pdu_bytes: int = 131072
     idle_timeout_s: float = 60.0
     max_instance_mb: float = 4096.0
+    storage_commitment: bool = False  # as SCP: promise senders that we keep and analyse what they sent
     sop_classes: tuple[str, ...] = (
         CT_IMAGE_STORAGE, ENHANCED_CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, ENHANCED_MR_IMAGE_STORAGE,
     )
@@ -185,6 +188,12 @@ class Peer:
     host: str = ""  # may be left out for peers that only send
     port: int = 0
     addresses: tuple[str, ...] = ()  # CIDR blocks from which it may call; empty: any
+    tls: bool = False  # whether we call it over TLS
+    tls_names: tuple[str, ...] = ()  # what its certificate must carry, one of them; empty: any certificate of [tls] ca
+    tls_only: bool = False  # it may not call over plain TCP
+    sends: tuple[str, ...] = ()  # SOP Classes that it may send, of those the node takes; empty: all
+    max_associations: int | None = None  # in place of [receive] max_associations_per_peer
+    max_objects_per_s: float = 0.0  # 0: no limit; beyond it its objects are answered later
     takes: tuple[str, ...] = DEFAULT_TAKES
     quiet_s: float | None = None
     charset_fallback: str = ""  # SpecificCharacterSet assumed where a data set has none but bytes above 0x7F
@@ -198,11 +207,21 @@ class Peer:
         for block in self.addresses:
             ip_network(block, strict=False)
         _kinds(self.takes, TAKES, "takes")
+        if self.max_associations is not None:
+            _positive(max_associations=self.max_associations)
+        if 0 < self.max_objects_per_s < 1 or self.max_objects_per_s < 0:
+            msg = f"max_objects_per_s = {self.max_objects_per_s:g}: allowed are 0 (no limit) and values from 1"
+            raise ValueError(msg)
 
     @property
     def can_receive(self) -> bool:
         """Whether results can be sent to it."""
         return bool(self.host and self.port)
+
+    @property
+    def must_use_tls(self) -> bool:
+        """Whether its calls over plain TCP are refused: there it could not show the certificate that it must have."""
+        return self.tls_only or bool(self.tls_names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,8 +255,10 @@ class NodeConfig:
     retention: RetentionSettings
     web: WebSettings
     log: LogSettings
+    audit: AuditSettings = field(default_factory=AuditSettings)
     peers: Mapping[str, Peer]
     routes: tuple[Route, ...]
+    tls: TlsSettings = field(default_factory=TlsSettings)
 
     @property
     def config_dir(self) -> Path:
@@ -255,7 +276,6 @@ class NodeConfig:
         return self.node.database_url or f"sqlite:///{self.node.data_dir / 'dicomnode.sqlite'}"
 
     def quiet_s(self, peer_ae_titles: frozenset[str]) -> float:
-    audit: AuditSettings = field(default_factory=AuditSettings)
         """Return the longest quiet period among the peers that fed a study; who has none of its own has the default."""
         fed = [peer for peer in self.peers.values() if peer.ae_title in peer_ae_titles]
         periods = [self.completion.quiet_s if peer.quiet_s is None else peer.quiet_s for peer in fed]

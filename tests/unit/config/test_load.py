@@ -181,7 +181,8 @@ def test_a_misspelt_sop_class_is_refused_with_its_neighbour(write):
      "[[routes]] \"r\": outputs[0] = \"SEG\": allowed are 'SC', 'GSPS', 'RTSTRUCT' or 'PM'"),
     ("[peers.x]\nae_title = 'X'\n[peers.y]\nae_title = 'X'",
      ('[peers.y] ae_title = "X": peers.x has it too; '
-     "give each its own, or say by addresses = [...] from where each calls")),
+     "give each its own, or say by addresses = [...] from where each calls, or by tls_names = [...] which "
+     "certificate each has")),
     ("[completion]\nquiet_s = 60\nmax_wait_s = 30",
      "[completion] quiet_s = 60: allowed are values up to max_wait_s = 30"),
     ("[completion]\nquiet_s = nan", "[completion] quiet_s = NaN: allowed are finite numbers"),
