@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -20,7 +20,8 @@ from dicomnode import __version__
 from dicomnode.domain.dicom import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER, MODEL_NAME, uid
 from dicomnode.domain.findings import EncodedObject, Provenance
 from dicomnode.domain.job import derived_uid
-from dicomnode.encode.codes import LANGUAGES, PROCESSING_EQUIPMENT, concept
+from dicomnode.encode.codes import LANGUAGES
+from dicomnode.encode.equipment import contributors
 from dicomnode.errors import EncodingError
 
 FIRST_SERIES_NUMBER: Final = 9000
@@ -169,7 +170,7 @@ def finish(result: Dataset, head: Dataset, stamp: Stamp, role: Role, *, tail: It
     if head.get("InstitutionName"):
         result.InstitutionName = head.InstitutionName
     _set_times(result, head, stamp)
-    result.ContributingEquipmentSequence = _equipment(result, stamp)
+    result.ContributingEquipmentSequence = contributors(result, stamp.provenance, stamp.content_time)
     result.file_meta = _file_meta(result)
     buffer = BytesIO()
     result.save_as(buffer, enforce_file_format=True)
@@ -189,6 +190,18 @@ def identity(stamp: Stamp, role: Role) -> dict[str, Any]:
         "manufacturer_model_name": MODEL_NAME, "device_serial_number": str(stamp.node_id),
         "software_versions": __version__,
     }
+
+
+def state_body_part(result: Dataset, head: Dataset) -> None:
+    """Say which part of the body was examined, as the source does; that its side is unknown where it does not.
+
+    Laterality (0020,0060) is Type 2C, required of a paired structure (PS3.3 C.7.3.1): where nobody says what was
+    examined it may be one, and stands empty.
+    """
+    if head.get("BodyPartExamined"):
+        result.BodyPartExamined = head.BodyPartExamined
+    else:
+        result.Laterality = head.get("Laterality") or ""
 
 
 def local_time(head: Dataset, stamp: Stamp) -> datetime:
@@ -225,27 +238,6 @@ def _set_times(result: Dataset, head: Dataset, stamp: Stamp) -> None:
     for prefix in ("InstanceCreation", "Series", *(["Content"] if "ContentDate" in result else [])):
         setattr(result, f"{prefix}Date", moment.strftime("%Y%m%d"))
         setattr(result, f"{prefix}Time", moment.strftime("%H%M%S"))
-
-
-def _equipment(result: Dataset, stamp: Stamp) -> Sequence[Dataset]:
-    """Return the items highdicom wrote, their clock stopped, and one per model (PS3.3 C.12.1, AIR 6.5.3.1)."""
-    items = list(result.get("ContributingEquipmentSequence", []))
-    for item in items:
-        if item.get("ManufacturerModelName") == "highdicom":
-            item.ContributionDateTime = stamp.content_time.strftime("%Y%m%d%H%M%S%z")
-    return [*items, *(_model_equipment(one) for one in stamp.provenance)]
-
-
-def _model_equipment(one: Provenance) -> Dataset:
-    item = Dataset()
-    item.PurposeOfReferenceCodeSequence = [concept(PROCESSING_EQUIPMENT)]
-    item.Manufacturer = MANUFACTURER
-    item.ManufacturerModelName = one.model_name[:DESCRIPTION_MAX_CHARS]
-    item.SoftwareVersions = one.model_version[:DESCRIPTION_MAX_CHARS]
-    item.DeviceUID = one.device_uid
-    item.ContributionDateTime = one.content_time.strftime("%Y%m%d%H%M%S%z")
-    item.ContributionDescription = f"{one.model_digest}. {one.intended_use}"[:1024]
-    return item
 
 
 def _file_meta(result: Dataset) -> FileMetaDataset:

@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicomnode.domain.findings import ModelFindings
 from dicomnode.encode import sources as images
 from dicomnode.encode.segments import Segment, describe
-from dicomnode.encode.series import Role, Stamp, identity
+from dicomnode.encode.series import Role, Stamp, identity, state_body_part
 
 UPRIGHT_DEG: Final = 0.01
 """Below this angle a stack counts as not tilted: one spacing describes it."""
@@ -67,8 +67,7 @@ def places(findings: ModelFindings) -> Mapping[tuple[str, int], int]:
 
 def complete(made: Dataset, head: Dataset, findings: ModelFindings, stamp: Stamp, role: Role) -> None:
     """Set what highdicom leaves out, and what it draws by chance."""
-    if head.get("BodyPartExamined"):
-        made.BodyPartExamined = head.BodyPartExamined
+    state_body_part(made, head)
     organization = stamp.derive(f"dimensions|{role.name}")
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         item.DimensionOrganizationUID = organization

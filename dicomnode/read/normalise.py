@@ -28,6 +28,8 @@ WANTED: Final = (
 """Type 2 attributes of the Patient and General Study Modules (PS3.3 C.7.1.1, C.7.2.1)."""
 SINGLE: Final = (*WANTED, "IssuerOfPatientID", "StudyDescription", "PatientAge", "StudyInstanceUID", "Manufacturer")
 """Attributes that have one value (VM 1) and that results copy."""
+LONGEST: Final = {"SH": 16, "LO": 64, "CS": 16}
+"""Most characters of a value (PS3.5 Table 6.2-1)."""
 DATES: Final = ("PatientBirthDate", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 TIMES: Final = ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime", "PatientBirthTime")
 SEXES: Final = frozenset({"", "M", "F", "O"})
@@ -70,6 +72,7 @@ def normalise(header: Dataset, *, charset_fallback: str, lenient: bool, note: No
     for keywords, fixed in ((DATES, date_text), (TIMES, time_text)):
         for keyword in keywords:
             _repair(header, keyword, fixed, note)
+    _shorten(header, note)
 
 
 def date_text(text: str) -> str | None:
@@ -96,6 +99,24 @@ def _repair(header: Dataset, keyword: str, fixed: Callable[[str], str | None], n
     if right is None:
         note(f"{keyword} holds no valid value: left empty")
     _put(header, keyword, right or "")
+
+
+def _shorten(header: Dataset, note: Note) -> None:
+    """Cut what is longer than its VR allows; not what archives file a study by, which must stay what they have."""
+    for tag in list(header.keys()):
+        element = cast("RawDataElement | DataElement", header.get_item(tag))
+        vr = element.VR if element.VR not in {None, "UN"} else _vr(tag)
+        most = LONGEST.get(vr)
+        if most is None or (isinstance(element, RawDataElement) and len(element.value or b"") <= most):
+            continue
+        keyword = keyword_for_tag(tag)
+        values = texts(header, keyword) if keyword else ()
+        longest = max(map(len, values), default=0)
+        if longest > most and keyword in IDENTITY_TEXT:
+            note(f"{keyword} has {longest} characters where {most} are allowed: kept, archives file studies by it")
+        elif longest > most:
+            note(f"{keyword} has {longest} characters where {most} are allowed: cut")
+            _put_tag(header, tag, vr, "\\".join(value[:most].rstrip() for value in values))
 
 
 def _decode_texts(

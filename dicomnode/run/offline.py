@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from dicomnode import __version__, logs
@@ -24,17 +25,19 @@ log = logs.get("run")
 
 def process_folder(
     folder: Path, models: Sequence[ModelFile], config: NodeConfig, out: Path, *, device: str | None = None,
-    also: Sequence[str] = (),
+    also: Sequence[str] = (), at: datetime | None = None,
 ) -> tuple[Analysis, list[Path]]:
     """Analyse the one study below ``folder`` with these models, as one route would, and write the objects to ``out``.
 
-    The UIDs follow from all that the objects are made of, headers included: the same folder gives the same
-    UIDs, and images of which one attribute was corrected give others.
+    The UIDs follow from all that the objects are made of, headers and the moment included: a run with the same
+    ``at`` gives the same bytes under the same UIDs, and what differs in anything has other UIDs.
 
     Parameters
     ----------
     also:
         Kinds of objects (``domain.node.TAKES``) to make besides those that every peer takes and the model files want.
+    at:
+        The content time that the results state; now, where it is None.
 
     Raises
     ------
@@ -54,20 +57,30 @@ def process_folder(
     ]
     used = {u for b in outcome.bindings for s in b.series for u in s.sop_instance_uids}
     inputs = [i for s in record.series for i in s.instances if i.sop_instance_uid in used]
-    identity = identity_of(models, inputs, language=config.worker.language)
-    pool = Pool(config.node.models_dir, device=device or config.worker.device, threads=config.worker.threads, warm=1)
+    moment = (at or utc_now()).replace(microsecond=0)
+    used_device = device or config.worker.device
+    identity = identity_of(models, inputs, language=config.worker.language, moment=moment,
+                           options=(*also, used_device, str(config.worker.threads)))
+    pool = Pool(config.node.models_dir, device=used_device, threads=config.worker.threads, warm=1)
     try:
-        analysis = analyse(tasks, pool, identity, clock=utc_now, audiences=((*DEFAULT_TAKES, *also),))
+        analysis = analyse(tasks, pool, identity, clock=lambda: moment, audiences=((*DEFAULT_TAKES, *also),))
     finally:
         pool.close()
     return analysis, _write(_first_choices(analysis.objects), out)
 
 
-def identity_of(models: Sequence[ModelFile], inputs: Sequence[InstanceRecord], *, language: str) -> Identity:
-    """Name what ``process`` computes by the content of its inputs, the models, the node's version and the language."""
+def identity_of(
+    models: Sequence[ModelFile], inputs: Sequence[InstanceRecord], *, language: str, moment: datetime,
+    options: Sequence[str] = (),
+) -> Identity:
+    """Name what ``process`` computes by all that can change a byte of it.
+
+    That is the content of the inputs, the models, the node's version, language and moment, and what was asked for:
+    an archive that has an object of some UID keeps it, and answers success to another that claims the same one.
+    """
     contents = fingerprint(instance.content_digest for instance in inputs)
     used = "|".join(f"{model.digest}|{model.file_digest}" for model in models)
-    job_key = f"process|{used}|{contents}|{__version__}|{language}"
+    job_key = "|".join(("process", used, contents, __version__, language, moment.isoformat(), *options))
     return Identity(node_id=UID_NAMESPACE, job_key=job_key, language=language)
 
 

@@ -35,6 +35,9 @@ def going_nowhere(route: Route, peers: Mapping[str, Peer], models: Sequence[Mode
     if route.outputs and not route.to:
         yield f"outputs = {list(route.outputs)} reaches nobody: the route has no peer in `to`"
     for model in models:
+        if not (model.outputs.seg or model.outputs.sr or got & {*MADE_ANYWAY.values()}):
+            yield (f"model {model.name} makes nothing that anybody gets: seg and sr are false in its [outputs]; set "
+                   "one to true, or name other kinds in `outputs` of the route")
         for key, kind in MADE_ANYWAY.items():
             if getattr(model.outputs, key) and kind not in got:
                 yield f"model {model.name} makes {kind} and nobody gets it: no peer takes it, nor is it in `outputs`"
@@ -77,7 +80,8 @@ def remarks(
     """Say what a peer does not get, and what it is told to reject: the kind of event and its text."""
     for peer in sorted(set(to) - {one.peer for one in deliveries}):
         yield "nothing_for_peer", (
-            f"{peer} takes none of the {len(objects)} objects: nothing is sent; see takes in [peers.{peer}]")
+            f"{peer} takes none of the {len(objects)} objects: nothing is sent; see takes in [peers.{peer}]" if objects
+            else f"the analysis made no object, and nothing is sent to {peer}; see [outputs] in the model files")
     for peer in notes:
         yield "earlier_rejected", f"{peer} is told by a rejection note which earlier results these supersede"
 

@@ -50,11 +50,6 @@ FALSE_ALARMS = (
         reason="Type 1C with PatientIdentityRemoved YES (PS3.3 C.7.1.1): results state that the source does not say "
                "how, where the source says nothing"),
     FalseAlarm(
-        judge="dciodvfy", cases="over-anonymised MR|Enhanced CT of two frames",
-        pattern="Missing attribute Type 2C .*Element=<Laterality>",
-        reason="Required where the body part examined is a paired structure (PS3.3 C.7.3.1); of a source without "
-               "Body Part Examined nobody knows, and an invented side would be worse"),
-    FalseAlarm(
         judge="dciodvfy", kinds="LABELMAP", pattern="Information Object Not found",
         reason="Label Map Segmentation Storage is of DICOM 2024c, dicom3tools of 2022: it does not know the class"),
     FalseAlarm(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +66,10 @@ def models_dir(tmp_path_factory) -> Path:
     return folder
 
 
-def processed(models_dir: Path, study: Path, out: Path, *names: str) -> Result:
+def processed(models_dir: Path, study: Path, out: Path, *names: str, options: Sequence[str] = ()) -> Result:
     words = [word for name in names for word in ("--model", name)]
     return CliRunner().invoke(cli, ["--config", str(models_dir / "node.toml"), "process", str(study), "--out", str(out),
-                                    "--device", "cpu", *words])
+                                    "--device", "cpu", *words, *options])
 
 
 def written(out: Path, modality: str) -> list[Dataset]:
@@ -101,6 +101,26 @@ def test_a_nodule_that_two_models_found_on_two_series_is_reported_once(models_di
     lines = [line for line in result.output.splitlines() if line.startswith("Nodule 1")]
     assert len(lines) == 1
     assert "Nodule 2" not in result.output
+
+
+def test_process_gives_the_same_bytes_under_the_same_uids(models_dir, tmp_path):
+    study, at = write_study(tmp_path / "study"), ["--at", "2026-03-01T08:30:00+08:00"]
+    runs = []
+    for name in ("one", "two"):
+        assert processed(models_dir, study, tmp_path / name, "thin", options=at).exit_code == 0
+        runs.append({path.name: path.read_bytes() for path in sorted((tmp_path / name).glob("*.dcm"))})
+    assert len(runs[0]) >= 4
+    assert runs[0] == runs[1]
+
+
+def test_process_says_so_where_the_model_file_allows_no_object(models_dir, tmp_path):
+    model(models_dir, "silent", more="[outputs]\nseg = false\nsr = false\n")
+    result = processed(models_dir, write_study(tmp_path / "study"), tmp_path / "out", "silent")
+    assert result.exit_code == 0, result.output
+    assert "nothing was written: [outputs] of silent allows no object" in result.output
+    refused = processed(models_dir, tmp_path / "study", tmp_path / "out", "silent", options=["--at", "noon"])
+    assert refused.exit_code == 2
+    assert "'noon': allowed is a time" in refused.output
 
 
 @pytest.mark.parametrize(("attributes", "said"), [

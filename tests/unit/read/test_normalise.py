@@ -49,6 +49,25 @@ def test_of_two_values_where_one_is_allowed_the_first_is_kept(tmp_path, keyword)
     assert str(segmentation(loaded.sources)[keyword].value) == "A"
 
 
+@pytest.mark.filterwarnings("ignore:The value length")
+@pytest.mark.parametrize(("keyword", "most", "kept"), [
+    ("StudyDescription", 64, "A" * 64), ("BodyPartExamined", 16, "A" * 16), ("InstitutionName", 64, "A" * 64),
+    ("AccessionNumber", 16, "A" * 70), ("PatientID", 64, "A" * 70),
+])
+def test_a_value_longer_than_its_vr_is_cut_unless_archives_file_studies_by_it(tmp_path, keyword, most, kept):
+    loaded = load(write_series(tmp_path, ct_series(HU, **{keyword: "A" * 70})), CT)
+    done = "cut" if len(kept) == most else "kept, archives file studies by it"
+    assert loaded.notes == (f"{keyword} has 70 characters where {most} are allowed: {done} (3 images)",)
+    assert loaded.sources[0][keyword].value == kept
+
+
+def test_the_characters_of_a_value_are_counted_and_not_its_bytes(tmp_path):
+    text = "胸部" * 32
+    loaded = load(write_series(tmp_path, ct_series(HU, SpecificCharacterSet="ISO_IR 192", StudyDescription=text)), CT)
+    assert loaded.notes == ()
+    assert loaded.sources[0].StudyDescription == text
+
+
 def test_an_absent_slice_thickness_is_the_distance_between_slices(tmp_path):
     loaded = load(write_series(tmp_path, ct_series(HU, SliceThickness=None)), CT)
     assert loaded.sources[0].SliceThickness == 2

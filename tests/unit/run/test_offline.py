@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,13 @@ import pytest
 from dicomnode.domain.model import InputRole, ModelFile
 from dicomnode.domain.study import InstanceRecord
 from dicomnode.run import offline
-from dicomnode.run.offline import identity_of, study_of
+from dicomnode.run.offline import study_of
 from tests.builders import ct_series, write_series
 
 MODEL = ModelFile(name="m", task="segmentation", bundle="b", digest="sha256:" + "0" * 64, intended_use="test",
                   inputs=(InputRole(role="ct"),), labels=(), file_digest="1")
+MOMENT = datetime(2026, 3, 1, 8, 30, tzinfo=UTC)
+identity_of = partial(offline.identity_of, moment=MOMENT)
 
 
 def inputs(folder: Path, **attributes: object) -> list[InstanceRecord]:
@@ -45,4 +49,11 @@ def test_language_model_and_version_of_the_node_belong_to_the_identity(tmp_path,
     keys |= {identity_of([replace(MODEL, file_digest="2")], images, language="en").job_key}
     monkeypatch.setattr(offline, "__version__", "0.0.0")
     keys |= {identity_of([MODEL], images, language="en").job_key}
+    assert len(keys) == 4
+
+
+def test_another_moment_device_or_kind_of_object_has_another_identity(tmp_path):
+    images = inputs(tmp_path / "a")
+    keys = {identity_of([MODEL], images, language="en", **other).job_key for other in (
+        {}, {"moment": MOMENT + timedelta(seconds=1)}, {"options": ("cpu",)}, {"options": ("PM", "cpu")})}
     assert len(keys) == 4

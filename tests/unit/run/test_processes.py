@@ -151,6 +151,10 @@ def test_what_is_asked_for_and_reaches_nobody_is_told():
         True, True, 2]
     asked = Route(name="r", model=("m",), to=("pacs",), outputs=("SC",))
     assert list(going_nowhere(asked, peers, [pictured])) == []
+    silent = replace(model, outputs=Outputs(seg=False, sr=False))
+    assert list(going_nowhere(asked, peers, [silent])) == []
+    (told,) = going_nowhere(replace(asked, outputs=()), peers, [silent])
+    assert "makes nothing that anybody gets" in told
 
 
 def test_a_peer_that_takes_nothing_of_a_job_gets_no_delivery():
