@@ -55,6 +55,8 @@ class InstanceRecord:
         sha256 over transfer syntax and the encoded pixel data.
     path:
         Relative to ``spool/store``.
+    source_address:
+        From where it came, as its arrival says; the index does not keep it.
     """
 
     study_uid: str
@@ -69,6 +71,7 @@ class InstanceRecord:
     size_bytes: int
     path: str = ""
     source_ae_title: str = ""
+    source_address: str = ""
     arrived_at: datetime | None = None
 
     def __post_init__(self) -> None:

@@ -76,6 +76,7 @@ def _record(part: Part10, fallback: str) -> InstanceRecord:
         content_digest=content, geometry_digest=_geometry_digest(part.header), pixel_digest=pixels,
         size_bytes=part.size_bytes,
         source_ae_title=next(iter(texts(part.meta, "SourceApplicationEntityTitle")), ""),
+        source_address=next(iter(texts(part.meta, "SourcePresentationAddress")), "").rpartition("/")[2].strip("[]"),
     )
 
 

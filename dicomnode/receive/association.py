@@ -66,7 +66,7 @@ class Association:
         Called when something new is durable, at most every quarter of a second.
     """
 
-    def __init__(self, wire: Wire, contexts: Mapping[int, Context], *, calling: str, called: str, peer: Peer | None,
+    def __init__(self, wire: Wire, contexts: Mapping[int, Context], *, calling: str, called: str, address: str, peer: Peer | None,
                  settings: ReceiveSettings, spool: ArrivalSpool, notify: Callable[[], None]) -> None:
         self.stored = 0
         self.refusals = Refusals()
@@ -74,6 +74,7 @@ class Association:
         self._contexts = contexts
         self._calling = calling
         self._called = called
+        self._address = address
         self._peer = peer
         self._settings = settings
         self._spool = spool
@@ -144,7 +145,8 @@ class Association:
         try:
             incoming.write(head(
                 sop_class_uid=request.sop_class_uid, sop_instance_uid=request.sop_instance_uid,
-                transfer_syntax_uid=context.transfer_syntax, calling=self._calling, called=self._called))
+                transfer_syntax_uid=context.transfer_syntax, calling=self._calling, called=self._called,
+                address=self._address))
             self._stream(context_id, context, request, incoming)
             incoming.commit()
         except BaseException:

@@ -204,7 +204,7 @@ def _serve_association(scp: Scp, wire: Wire, request: Request, *, peer: Peer | N
     wire.peer_max_pdu_bytes = request.max_pdu_bytes
     wire.send(answer)
     association = Association(
-        wire, contexts, calling=request.calling, called=request.called, peer=peer,
+        wire, contexts, calling=request.calling, called=request.called, address=address, peer=peer,
         settings=scp.receive, spool=scp.spool, notify=scp.notify)
     reason = "failed"
     try:
