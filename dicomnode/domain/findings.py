@@ -141,6 +141,8 @@ class Detection:
         Which model gave the probability, where it is another than the one that drew the finding.
     site:
         Where it lies, if a structure of a segmentation says so; laterality in ``side`` ('left', 'right' or '').
+    measurements:
+        What its label's ``measure`` asks for besides diameter and volume.
     """
 
     label: Label
@@ -157,6 +159,7 @@ class Detection:
     side: str = ""
     site: Code | None = None
     box_zyx: tuple[float, float, float, float, float, float] | None = None
+    measurements: tuple[Measurement, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a box turned inside out or a tracking UID that is no UID."""

@@ -20,13 +20,12 @@ from dicomnode.encode.codes import (
     MILLILITRE_VALUES,
     MILLIMETRE,
     PROBABILITY,
-    SIDES,
     UNITY,
     VOLUME,
     concept,
 )
 from dicomnode.encode.meanings import said
-from dicomnode.encode.place import outline
+from dicomnode.encode.place import outline, place_of
 from dicomnode.encode.series import Stamp
 
 Group = (sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
@@ -42,8 +41,8 @@ def finding_group(findings: ModelFindings, found: Detection, language: str
                   ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     """Return a lesion: outline on its key slice, diameter in mm, volume in cm3 and probability where there are any."""
     plane = findings.stack.planes[found.key_slice]
-    place = found.site or found.label.region or findings.finding_site
-    site = _site(place, SIDES.get(found.side), language) if place else None
+    place, side = place_of(found, findings)
+    site = _site(place, side, language) if place else None
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=found.tracking_uid, identifier=found.tracking_id),
         referenced_region=sr.ImageRegion(
@@ -85,6 +84,7 @@ def _finding_numbers(found: Detection, language: str) -> Iterator[sr.Measurement
     yield number(DIAMETER, found.diameter_mm, MILLIMETRE, language)
     if found.volume_ml is not None:
         yield number(VOLUME, found.volume_ml, CUBIC_CENTIMETRE, language)
+    yield from (number(*_in_cm3(one), language) for one in found.measurements)
     if found.probability is not None:
         yield number(PROBABILITY, found.probability, UNITY, language, by=found.probability_by)
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dicomnode.domain.dicom import Code
 from dicomnode.domain.findings import Detection, ModelFindings
 from dicomnode.domain.volume import SliceStack
+from dicomnode.encode.codes import SIDES
 from dicomnode.encode.outlines import outlines
 from dicomnode.errors import EncodingError
 
@@ -43,6 +45,12 @@ def outline(detection: Detection, findings: ModelFindings) -> NDArray[np.float64
         return drawn
     largest = max(parts, key=_area)
     return scoord([(row - 0.5, column - 0.5) for row, column in (*largest.tolist(), largest[0].tolist())])
+
+
+def place_of(detection: Detection, findings: ModelFindings) -> tuple[Code | None, Code | None]:
+    """Return in which structure a finding lies and on which side; no side where no structure is known."""
+    place = detection.site or detection.label.region or findings.finding_site
+    return place, SIDES.get(detection.side) if place else None
 
 
 def _mask_yx(detection: Detection, findings: ModelFindings) -> NDArray[np.bool_]:

@@ -9,17 +9,18 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 
+from dicomnode.domain.dicom import Code
 from dicomnode.domain.findings import (
     Detection,
     Mask,
     ModelFindings,
-    Provenance,
     Segmentation,
     marked,
     values_present,
 )
 from dicomnode.domain.model import Label
 from dicomnode.encode.codes import ARTIFICIAL_INTELLIGENCE, SIDES, concept
+from dicomnode.encode.place import place_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +88,13 @@ def drawn_on(findings: ModelFindings, segment: Segment, k: int) -> NDArray[np.bo
     return marked(drawn.mask_zyx[k], segment.label.value, overlapping=drawn.overlapping)
 
 
-def describe(segment: Segment, provenance: Provenance) -> hd.seg.SegmentDescription:
-    """Return a segment's codes, colour, algorithm and, for a lesion, its tracking identifiers (PS3.3 C.8.20.2)."""
-    label, lesion = segment.label, segment.lesion
+def describe(segment: Segment, findings: ModelFindings) -> hd.seg.SegmentDescription:
+    """Return a segment's codes, colour, algorithm and, for a lesion, its tracking identifiers (PS3.3 C.8.20.2).
+
+    Where a lesion lies, and on which side, is said as its report says it.
+    """
+    label, lesion, provenance = segment.label, segment.lesion, findings.provenance
+    place, side = place_of(lesion, findings) if lesion else (label.region, None)
     description = hd.seg.SegmentDescription(
         segment_number=segment.number,
         segment_label=(lesion.tracking_id if lesion else label.name)[:64],
@@ -101,14 +106,20 @@ def describe(segment: Segment, provenance: Provenance) -> hd.seg.SegmentDescript
             parameters={"weights": provenance.model_digest}),
         tracking_uid=lesion.tracking_uid if lesion else None,
         tracking_id=lesion.tracking_id if lesion else None,
-        anatomic_regions=[concept(label.region)] if label.region else None,
+        anatomic_regions=[concept(place)] if place else None,
         display_color=hd.color.CIELabColor.from_rgb(*label.colour_rgb))
-    if label.modifier:
+    if label.modifier and not _contradicts(lesion, label.modifier):
         type_item = description.SegmentedPropertyTypeCodeSequence[0]
         type_item.SegmentedPropertyTypeModifierCodeSequence = [concept(label.modifier)]
-    if lesion and label.region and lesion.side in SIDES:
-        description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [concept(SIDES[lesion.side])]
+    if side:
+        description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [concept(side)]
     return description
+
+
+def _contradicts(lesion: Detection | None, modifier: Code) -> bool:
+    """Whether a label names a side of which its lesion does not lie: then none is claimed."""
+    sides = {side.value: name for name, side in SIDES.items()}
+    return lesion is not None and modifier.value in sides and sides[modifier.value] != lesion.side
 
 
 def _layers(findings: ModelFindings) -> tuple[NDArray[np.uint16], ...]:

@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicomnode.domain.findings import ModelFindings
 from dicomnode.encode import sources as images
 from dicomnode.encode.segments import Segment, describe
-from dicomnode.encode.series import Role, Stamp, identity, state_body_part
+from dicomnode.encode.series import Role, Stamp, identity
 
 UPRIGHT_DEG: Final = 0.01
 """Below this angle a stack counts as not tilted: one spacing describes it."""
@@ -49,7 +49,7 @@ def template(findings: ModelFindings, segments: Sequence[Segment], slices: Seque
     pixels[[stack.planes[k].frame - 1 if several else k for k in slices], 0, 0] = 1
     made = hd.seg.Segmentation(
         source_images=light, pixel_array=pixels, omit_empty_frames=True, transfer_syntax_uid=ExplicitVRLittleEndian,
-        segment_descriptions=[describe(one, findings.provenance) for one in segments],
+        segment_descriptions=[describe(one, findings) for one in segments],
         content_label="AI_SEGMENTATION",
         content_description=f"{findings.provenance.model_name} {findings.provenance.model_version}"[:64],
         segmentation_type="LABELMAP" if labelmap else "BINARY",
@@ -67,7 +67,8 @@ def places(findings: ModelFindings) -> Mapping[tuple[str, int], int]:
 
 def complete(made: Dataset, head: Dataset, findings: ModelFindings, stamp: Stamp, role: Role) -> None:
     """Set what highdicom leaves out, and what it draws by chance."""
-    state_body_part(made, head)
+    if head.get("BodyPartExamined"):
+        made.BodyPartExamined = head.BodyPartExamined
     organization = stamp.derive(f"dimensions|{role.name}")
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         item.DimensionOrganizationUID = organization

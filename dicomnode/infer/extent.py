@@ -37,9 +37,12 @@ def centre_lps_mm(inside: Voxels, box: Box, stack: SliceStack) -> NDArray[np.flo
 def longest_axis_mm(inside: Voxels, stack: SliceStack) -> tuple[float, int]:
     """Return the long axis on the slice that shows most of the voxels, and that slice's index among them.
 
-    The largest distance between voxel centres plus one pixel: a lesion of one pixel is one pixel wide.
+    The largest distance between voxel centres plus one pixel: a lesion of one pixel is one pixel wide. Of several
+    slices that show as much, the middle one.
     """
-    key = int(_per_slice(inside).argmax())
+    counts = _per_slice(inside)
+    fullest = np.flatnonzero(counts == counts.max())
+    key = int(fullest[(fullest.size - 1) // 2])
     plane = inside[key]
     edge = plane & ~ndimage.binary_erosion(plane)
     row_mm, column_mm = stack.planes[0].pixel_spacing_mm

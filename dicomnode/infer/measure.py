@@ -50,6 +50,8 @@ MILLIMETRE: Final = Code(value="mm", scheme="UCUM", meaning="mm")
 
 TOUCHING: Final = np.ones((3, 3, 3), dtype=bool)
 """Voxels that share a face, an edge or a corner belong to one lesion."""
+ALWAYS: Final = frozenset({"volume_ml", "diameter_mm"})
+"""What every lesion is measured by, whatever its label's ``measure`` says: a finding without size is none."""
 MOST_LESIONS: Final = int(np.iinfo(np.uint16).max)
 
 
@@ -96,7 +98,7 @@ def model_findings(
     profile = _organ_profile(model, drawn, left_right_axis(volume.stack))
     middle = middle_mm(volume, profile) if lesions else None
     names = numbered([lesion.label for lesion in lesions])
-    detections = tuple(_detection(lesion, (number, name), volume.stack, middle, tracking_uid)
+    detections = tuple(_detection(lesion, (number, name), volume, middle, tracking_uid)
                        for number, (lesion, name) in enumerate(zip(lesions, names, strict=True), start=1))
     layers = _layers(lesions, drawn)
     return ModelFindings(
@@ -126,12 +128,12 @@ def _organs(model: ModelFile, drawn: Drawn, volume: Volume) -> Iterator[Organ]:
             drawn.erase(label, box, inside)
             continue
         yield Organ(label=label, voxels=int(inside.sum()),
-                    measurements=tuple(_measurements(label, inside, box, volume, volume_ml)))
+                    measurements=tuple(_measurements(label.measure, inside, box, volume, volume_ml)))
 
 
-def _measurements(label: Label, inside: NDArray[np.bool_], box: Box, volume: Volume,
+def _measurements(asked: Sequence[str], inside: NDArray[np.bool_], box: Box, volume: Volume,
                   volume_ml: float) -> Iterator[Measurement]:
-    for name in label.measure:
+    for name in asked:
         if name == "volume_ml":
             yield Measurement(name=VOLUME, value=volume_ml, unit=MILLILITRE)
         elif name == "mean_hu" and volume.modality == "CT":
@@ -140,6 +142,10 @@ def _measurements(label: Label, inside: NDArray[np.bool_], box: Box, volume: Vol
         elif name == "diameter_mm":
             yield Measurement(name=DIAMETER, value=longest_axis_mm(inside, volume.stack)[0], unit=MILLIMETRE)
 
+
+def _asked_besides(label: Label) -> tuple[str, ...]:
+    """Return what is measured of a lesion besides the diameter and the volume that each has."""
+    return tuple(name for name in label.measure if name not in ALWAYS)
 
 
 def _lesions(model: ModelFile, drawn: Drawn, stack: SliceStack) -> tuple[list[_Lesion], int]:
@@ -168,8 +174,9 @@ def _components(label: Label, drawn: Drawn, stack: SliceStack) -> Iterator[_Lesi
         yield _Lesion(label=label, box=whole, voxels=voxels, volume_ml=millilitres(voxels, whole, stack))
 
 
-def _detection(lesion: _Lesion, called: tuple[int, str], stack: SliceStack, middle_mm: float | None,
+def _detection(lesion: _Lesion, called: tuple[int, str], volume: Volume, middle_mm: float | None,
                tracking_uid: Callable[[str], str]) -> Detection:
+    stack = volume.stack
     centre = centre_lps_mm(lesion.voxels, lesion.box, stack)
     diameter, key = longest_axis_mm(lesion.voxels, stack)
     rows, columns = (np.flatnonzero(lesion.voxels[key].any(axis=axis)) for axis in (1, 0))
@@ -181,11 +188,9 @@ def _detection(lesion: _Lesion, called: tuple[int, str], stack: SliceStack, midd
         box_yx=(int(row + rows[0]), int(column + columns[0]), int(row + rows[-1]), int(column + columns[-1])),
         diameter_mm=diameter, volume_ml=lesion.volume_ml, tracking_uid=tracking_uid(name), tracking_id=name,
         side=side(float(centre[0]), middle_mm, lesion.label.modifier),
+        measurements=tuple(_measurements(_asked_besides(lesion.label), lesion.voxels, lesion.box, volume,
+                                         lesion.volume_ml)),
         box_zyx=(*(part.start - 0.5 for part in lesion.box), *(part.stop - 0.5 for part in lesion.box)))
-
-
-
-
 
 
 def _layers(lesions: Sequence[_Lesion], drawn: Drawn) -> tuple[NDArray[np.uint16], ...]:

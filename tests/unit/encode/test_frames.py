@@ -45,7 +45,7 @@ def plain(found, series):
         pixels[plane.frame - 1 if several else k] = numbers[k]
     made = hd.seg.Segmentation(
         source_images=light, pixel_array=pixels, segmentation_type="BINARY", omit_empty_frames=True,
-        segment_descriptions=[describe(one, found.provenance) for one in segments],
+        segment_descriptions=[describe(one, found) for one in segments],
         transfer_syntax_uid=ExplicitVRLittleEndian, **identity(stamp(), SINGLE))
     buffer = BytesIO()
     made.save_as(buffer)

@@ -68,10 +68,18 @@ def test_each_connected_component_is_a_lesion_largest_first_with_place_and_box()
     assert (big.number, big.tracking_id, big.tracking_uid) == (1, "Nodule 1", uid_of("Nodule 1"))
     assert big.volume_ml == pytest.approx(72 * 2 / 1000)
     assert big.centre_lps_mm == pytest.approx((-30 + 42.5, -20 + 21.5, 22.0))
-    assert (big.key_slice, big.box_yx) == (10, (20, 40, 23, 45))
+    assert (big.key_slice, big.box_yx) == (11, (20, 40, 23, 45)), "of three slices that show as much, the middle one"
     assert (small.number, small.key_slice, small.box_yx) == (2, 4, (10, 10, 10, 10))
     assert [int((found.lesion_zyx == number).sum()) for number in (1, 2)] == [72, 1]
     assert [label.name for label in found.looked_for] == ["Nodule"]
+
+
+def test_a_lesion_has_what_its_label_asks_for_besides_diameter_and_volume():
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[10:13, 20:24, 40:46] = 2
+    for asked, said in ((("volume_ml",), []), (("diameter_mm", "mean_hu"), [("112031", pytest.approx(-700))])):
+        (found,) = measured(mask, LUNG, replace(NODULE, measure=asked)).detections
+        assert [(one.name.value, one.value) for one in found.measurements] == said
 
 
 def test_lesions_of_each_label_are_numbered_from_one():
