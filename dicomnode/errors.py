@@ -16,7 +16,7 @@ what is allowed and what to do next::
     │  ├─ NoSuitableSeries · MissingSlices · IrregularSpacing · GantryTilt · MixedOrientation
     │  ├─ DuplicatePositions · MixedPixelSpacing · MixedMatrix · MissingGeometry · MissingRescale
     │  ├─ UndecodablePixels · ConflictingInstances · OutsideIntendedUse · MixedFrameOfReference
-    │  └─ UndecodableText · UnusableAnnotation · PoorPixels · UnalignedInputs
+    │  └─ UndecodableText · UnusableAnnotation · PoorPixels · UnalignedInputs · TooLarge
     ├─ UnusableDataset               FAIL   exit 65   carries every problem found
     ├─ UnusableCheckpoint            FAIL   exit 65
     ├─ TrainingDiverged              FAIL   exit 70   names the cases of the step
@@ -204,6 +204,10 @@ class MissingRescale(UnusableInput):
 
 class UndecodablePixels(UnusableInput):
     """The pixel data are damaged, or no decoder for their transfer syntax is installed."""
+
+
+class TooLarge(UnusableInput):
+    """The images claim more pixels than the node decodes, or than were sent: nothing of them was decoded."""
 
 
 class UndecodableText(UnusableInput):

@@ -97,6 +97,7 @@ class WorkerTable(TypedDict, total=False):
     backoff_max_s: Amount
     warm_models: Count
     read_ahead_mb: Annotated[int, Field(ge=0, le=65536)]
+    max_decoded_mb: Count
     language: Literal["en", "zh"]
 
 
@@ -110,6 +111,7 @@ class DeliveryTable(TypedDict, total=False):
     timeout_s: Amount
     lease_s: Seconds
     commit_ask_again_s: Seconds
+    commit_listen_s: AmountOrZero
 
 
 class RetentionTable(TypedDict, total=False):

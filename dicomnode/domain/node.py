@@ -126,6 +126,7 @@ class WorkerSettings:
     backoff_max_s: float = 900.0
     warm_models: int = 2
     read_ahead_mb: int = 1024  # 0: the next study is read only when it is claimed
+    max_decoded_mb: int = 8192  # of one series, as its headers declare it
     language: str = "en"  # CodeMeanings and sentences of the reports: en | zh
 
     def __post_init__(self) -> None:
@@ -147,6 +148,7 @@ class DeliverySettings:
     timeout_s: float = 60.0
     lease_s: float = 120.0
     commit_ask_again_s: float = 300.0
+    commit_listen_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,7 @@ REASONS: Final[Mapping[str, tuple[Code, Code]]] = MappingProxyType({
     "MissingGeometry": (_own("GEOMETRY", "Missing image geometry", "缺少图像几何信息"), MALFORMED),
     "MissingRescale": (_own("RESCALE", "Missing rescale slope and intercept", "缺少重缩放参数"), MALFORMED),
     "UndecodablePixels": (_own("PIXELS", "Pixel data cannot be decoded", "像素数据无法解码"), MALFORMED),
+    "TooLarge": (_own("TOOLARGE", "Images are larger than allowed", "图像超过允许的大小"), UNSUPPORTED),
     "UndecodableText": (_own("TEXT", "Text cannot be decoded", "文本无法解码"), MALFORMED),
     "PoorPixels": (_own("QUALITY", "Pixel values fail the quality check", "像素值未通过质量检查"), POOR),
     "UnalignedInputs": (_own("UNALIGNED", "Inputs do not lie on each other", "各输入序列未对齐"), UNSUPPORTED),

@@ -11,7 +11,7 @@ from pydicom import Dataset
 from pydicom.charset import python_encoding
 from pydicom.dataelem import RawDataElement
 
-from dicomnode.read.values import as_read, tag_and_vr, texts
+from dicomnode.read.values import as_read, short, tag_and_vr, texts
 
 ESCAPE: Final = b"\x1b"
 SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
@@ -67,7 +67,7 @@ def text_values(dataset: Dataset, keyword: str, *, fallback: str = "") -> tuple[
     element, vr = as_read(dataset, keyword), tag_and_vr(keyword)[1]
     if not isinstance(element, RawDataElement) or vr not in TEXT_VRS:
         return texts(dataset, keyword)
-    text = decode((element.value or b"").rstrip(b" \0"), declared(dataset), fallback=fallback)
+    text = decode(short(element, keyword).rstrip(b" \0"), declared(dataset), fallback=fallback)
     if vr in SINGLE_VALUED:
         return (text,) if text else ()
     end = " \0=" if vr == "PN" else " \0"

@@ -21,6 +21,10 @@ ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
 MOST_NESTED: Final = 64
 """Sequences within sequences beyond this are an attack, not an image."""
+MOST_ELEMENTS: Final = 2_000_000
+"""Elements and items of one header, those within sequences counted: an Enhanced MR of 10,000 frames has 1.5 million."""
+MOST_AT_THE_TOP: Final = 100_000
+"""Elements outside sequences; an image has some hundreds."""
 LONG_VRS: Final = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 """VRs with a four-byte length (PS3.5 Section 7.1.2)."""
 
@@ -30,6 +34,10 @@ Elements = dict[BaseTag, DataElement | RawDataElement]
 
 class CutOff(EOFError):
     """The buffer ends inside an element: read more of the file, or it is truncated."""
+
+
+class TooMuch(ValueError):
+    """A header claims more than an image can have; the message says of what, and never a value."""
 
 
 class Head(NamedTuple):
@@ -55,6 +63,7 @@ class Walk:
     def __init__(self, buffer: bytes, *, implicit: bool, little: bool) -> None:
         order = "<" if little else ">"
         self._buffer, self._implicit, self._little = buffer, implicit, little
+        self._seen = 0
         self._tag_length = struct.Struct(f"{order}HHL").unpack_from
         self._tag_vr_length = struct.Struct(f"{order}HH2sH").unpack_from
         self._long = struct.Struct(f"{order}L").unpack_from
@@ -68,8 +77,10 @@ class Walk:
         ------
         CutOff
             If the buffer ends inside an element.
+        TooMuch
+            If sequences nest too deeply, or there are too many elements.
         ValueError
-            If sequences nest too deeply or a sequence holds what is no item.
+            If a sequence holds what is no item.
         """
         found: Elements = {}
         position, size = start, len(self._buffer)
@@ -85,9 +96,14 @@ class Walk:
             value = self._buffer[head.value:value_end] or cast("bytes | None", empty_value_for_VR(vr, raw=True))
             found[tag] = RawDataElement(tag, vr, value_end - head.value, value, head.value,
                                         self._implicit or head.vr in {None, "UN"}, self._little)
+            if len(found) > MOST_AT_THE_TOP:
+                raise TooMuch(f"more than {MOST_AT_THE_TOP} elements outside sequences")
         return found, position, None
 
     def _head(self, position: int, *, implicit: bool) -> Head:
+        self._seen += 1
+        if self._seen > MOST_ELEMENTS:
+            raise TooMuch(f"more than {MOST_ELEMENTS} elements in one header")
         try:
             if implicit:
                 group, element, length = self._tag_length(self._buffer, position)
@@ -115,8 +131,7 @@ class Walk:
     def _sequence_end(self, position: int, depth: int, *, implicit: bool) -> int:
         """Return where a sequence of undefined length ends, its delimiter included."""
         if depth > MOST_NESTED:
-            msg = f"more than {MOST_NESTED} sequences within one another"
-            raise ValueError(msg)
+            raise TooMuch(f"more than {MOST_NESTED} sequences within one another")
         while True:
             head = self._head(position, implicit=True)
             if head.tag == SEQUENCE_END:

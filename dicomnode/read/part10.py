@@ -16,7 +16,8 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from dicomnode.errors import CannotUnderstand, SpoolUnavailable
-from dicomnode.read.elements import UNDEFINED_LENGTH, CutOff, Elements, Head, Walk
+from dicomnode.read.bounds import refuse_excess
+from dicomnode.read.elements import UNDEFINED_LENGTH, CutOff, Elements, Head, TooMuch, Walk
 from dicomnode.read.values import texts
 
 PREAMBLE_BYTES: Final = 128
@@ -135,11 +136,13 @@ def _parse(path: Path, file: BinaryIO) -> Part10:
         size_here = size
     implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
     elements, end, head = _header(file, buffer, start, size_here, implicit=implicit, little=little)
+    header = _dataset(elements, implicit=implicit, little=little)
+    refuse_excess(header)
     pixels = None if head is None else PixelElement(
         start=end, value=head.value, length=None if head.length == UNDEFINED_LENGTH else head.length,
         whole=head.tag == PIXEL_TAG)
-    return Part10(path=path, meta=meta, header=_dataset(elements, implicit=implicit, little=little),
-                  transfer_syntax=syntax, start=start, end=size_here, size_bytes=size, pixels=pixels, inflated=inflated)
+    return Part10(path=path, meta=meta, header=header, transfer_syntax=syntax, start=start, end=size_here,
+                  size_bytes=size, pixels=pixels, inflated=inflated)
 
 
 def _header(
@@ -195,5 +198,5 @@ def _inflate(path: Path, deflated: bytes) -> bytes:
 
 def _brief(error: BaseException) -> str:
     """Return what an error says, without bytes of the file: they may be a patient's."""
-    text = str(error) if isinstance(error, EOFError | InvalidDicomError) else ""
+    text = str(error) if isinstance(error, EOFError | InvalidDicomError | TooMuch) else ""
     return text[:120] or "damaged element"

@@ -9,9 +9,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
+from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
 from dicomnode.errors import MissingRescale, UndecodablePixels
+from dicomnode.read.codestream import misfit
 from dicomnode.read.frames import frame_numbers, frame_texts
 from dicomnode.read.part10 import PARSE_ERRORS, Part10
 from dicomnode.read.values import texts, whole
@@ -23,7 +25,6 @@ NOT_HU: Final = frozenset({"OD", "HGML", "ED", "EDW", "HU_MOD", "MGML", "Z_EFF",
 QUANTITIES: Final = (("CT",), ("PT",), ("NM",))
 """Modalities whose values mean the same however they are shown."""
 NATIVE_BITS: Final = (8, 16, 32)
-INT16: Final = np.iinfo(np.int16)
 
 Stored = NDArray[np.integer]
 
@@ -155,7 +156,7 @@ def stored_frames(part: Part10, frames: Sequence[int]) -> Iterator[Stored]:
     if plain and (syntax.is_little_endian or layout.bits_allocated > 8):  # noqa: PLR2004
         found = _native(part, layout, frames)
     else:
-        found = _decoded(part, frames)
+        found = _decoded(part, layout, frames)
     for values in found:
         if values.shape != (layout.rows, layout.columns):
             raise _undecodable(part, f"a frame decodes to {values.shape}, Rows × Columns say "
@@ -179,15 +180,33 @@ def _native(part: Part10, layout: PixelFormat, frames: Sequence[int]) -> Iterato
             yield np.frombuffer(stream.read(layout.frame_bytes), kind).reshape(layout.rows, layout.columns)
 
 
-def _decoded(part: Part10, frames: Sequence[int]) -> Iterator[Stored]:
+def _decoded(part: Part10, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Stored]:
     try:
         decoder = get_decoder(part.transfer_syntax)
         full = dcmread(part.path)
+        if part.transfer_syntax.is_encapsulated:
+            _refuse_misfits(part, full, layout, frames)
         for values, _ in decoder.iter_array(full, raw=True, indices=[frame - 1 for frame in frames]):
             yield values
     except DECODE_ERRORS as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise _undecodable(part, f"transfer syntax {part.transfer_syntax.name}: {reason}") from error
+
+
+def _refuse_misfits(part: Part10, full: Dataset, layout: PixelFormat, frames: Sequence[int]) -> None:
+    """Look at the first bytes of each frame before the first one is decoded."""
+    wanted = set(frames)
+    count = max(1, whole(part.header, "NumberOfFrames", 1))
+    table = [full.get(keyword) for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
+    pieces = generate_frames(full.PixelData, number_of_frames=count,
+                             extended_offsets=(table[0], table[1]) if all(table) else None)
+    for number, frame in enumerate(pieces, start=1):
+        if number not in wanted:
+            continue
+        wrong = misfit(frame, part.transfer_syntax, rows=layout.rows, columns=layout.columns,
+                       frame_bytes=layout.frame_bytes)
+        if wrong:
+            raise _undecodable(part, f"frame {number}: {wrong}: nothing was decoded")
 
 
 def _significant(values: Stored, layout: PixelFormat) -> Stored:
@@ -202,41 +221,3 @@ def _significant(values: Stored, layout: PixelFormat) -> Stored:
 def _undecodable(part: Part10, reason: str) -> UndecodablePixels:
     name = "".join(texts(part.header, "SOPInstanceUID")) or part.path.name
     return UndecodablePixels(f"SOP Instance {name}: {reason}")
-
-
-class ValueVolume:
-    """Collects slices as int16 while that is exact, as float32 from the first slice on for which it is not.
-
-    Notes
-    -----
-    Modulo-2¹⁶ arithmetic gives the right int16 wherever the result fits, which the slice's extremes show.
-    """
-
-    def __init__(self, shape_zyx: tuple[int, int, int]) -> None:
-        self.values_zyx: NDArray[np.int16] | NDArray[np.float32] = np.empty(shape_zyx, np.int16)
-
-    def put(self, index: int, stored: Stored, how: Rescale) -> None:
-        """Write slice ``index`` as real-world values."""
-        if self.values_zyx.dtype == np.int16 and not _fits(stored, how):
-            self.values_zyx = self.values_zyx.astype(np.float32)
-        target = self.values_zyx[index]
-        if target.dtype == np.float32:
-            np.multiply(stored, np.float32(how.slope), out=target, dtype=np.float32, casting="unsafe")
-            target += np.float32(how.intercept)
-            return
-        np.copyto(target, stored, casting="unsafe")
-        if how.slope != 1:
-            np.multiply(target, _modulo(how.slope), out=target)
-        if how.intercept:
-            np.add(target, _modulo(how.intercept), out=target)
-
-
-def _fits(stored: Stored, how: Rescale) -> bool:
-    if not how.is_whole:
-        return False
-    ends = [int(end) * int(how.slope) + int(how.intercept) for end in (stored.min(), stored.max())]
-    return min(ends) >= INT16.min and max(ends) <= INT16.max
-
-
-def _modulo(value: float) -> np.int16:
-    return np.int16((int(value) + 0x8000) % 0x10000 - 0x8000)

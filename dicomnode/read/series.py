@@ -23,12 +23,14 @@ from dicomnode.errors import (
     NoSuitableSeries,
     UndecodablePixels,
 )
+from dicomnode.read.bounds import refuse_claim
+from dicomnode.read.collect import ValueVolume
 from dicomnode.read.frames import is_multiframe
 from dicomnode.read.geometry import planes_of
 from dicomnode.read.normalise import normalise
 from dicomnode.read.part10 import Part10, parse
 from dicomnode.read.phases import one_phase, refuse_entwined
-from dicomnode.read.pixels import ValueVolume, rescale, stored_frames
+from dicomnode.read.pixels import rescale, stored_frames
 from dicomnode.read.preflight import preflight
 from dicomnode.read.values import numbers, texts
 
@@ -37,6 +39,10 @@ Going = Callable[[int], None]
 known); what it raises ends the reading."""
 
 
+MOST_DECODED_BYTES: Final = 8192 * 10**6
+"""What one series may take in memory, where the configuration says nothing else."""
+VOXEL_BYTES: Final = 4
+"""Values that are no whole numbers are held in 32 bits."""
 SEVERAL_STACKS: Final = (DuplicatePositions, MixedOrientation, MixedMatrix, MixedPixelSpacing)
 """Refusals of what may be one stack once the series is split."""
 
@@ -66,7 +72,7 @@ def _to_the_end(_bytes: int) -> None:
 
 
 def load(paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "",
-         going: Going = _to_the_end) -> LoadedSeries:
+         going: Going = _to_the_end, most_bytes: int = MOST_DECODED_BYTES) -> LoadedSeries:
     """Read a series into one volume, or say exactly why it cannot be one.
 
     Parameters
@@ -77,6 +83,9 @@ def load(paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "",
         What the model declares about this input: number of slices, spacing, tilt.
     going:
         Whether to go on; see ``Going``.
+    most_bytes:
+        What the series may take when decoded: Rows × Columns × frames, as declared, × 4 bytes. Nothing is decoded of
+        one that claims more.
 
     Returns
     -------
@@ -89,9 +98,10 @@ def load(paths: Sequence[Path], role: InputRole, *, charset_fallback: str = "",
     UnusableInput
         The class names the reason; see ``geometry.planes_of``, ``preflight.preflight``, ``pixels``.
     """
-    parts = _parsed(paths, going)
+    parts = _parsed(paths, going, most_bytes)
     stack, warnings = _stack([part.header for part in parts.values()], role)
     admit(stack, role)
+    refuse_claim(stack.series_uid, len(stack.planes) * stack.rows * stack.columns * VOXEL_BYTES, most_bytes)
     ordered = {plane.instance.sop_instance_uid: parts[plane.instance.sop_instance_uid] for plane in stack.planes}
     volume = Volume(values_zyx=_values(ordered, stack, going).values_zyx, stack=stack,
                     modality="".join(texts(next(iter(ordered.values())).header, "Modality")))
@@ -143,15 +153,18 @@ def _stack(headers: Sequence[Dataset], role: InputRole) -> tuple[SliceStack, tup
     return stack, ()
 
 
-def _parsed(paths: Sequence[Path], going: Going) -> dict[str, Part10]:
+def _parsed(paths: Sequence[Path], going: Going, most_bytes: int) -> dict[str, Part10]:
     """Parse each file; SOP Instance UID → file. The same data set twice counts once."""
     parts: dict[str, Part10] = {}
+    inflated_bytes = 0
     for path in paths:
         going(0)
         try:
             part = parse(path)
         except CannotUnderstand as error:
             raise UndecodablePixels(str(error)) from error
+        inflated_bytes += len(part.inflated or b"")
+        refuse_claim(path.name, inflated_bytes, most_bytes)
         name = "".join(texts(part.header, "SOPInstanceUID"))
         if not name:
             msg = f"{path.name}: SOPInstanceUID is absent: the image cannot be referred to"

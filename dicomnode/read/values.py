@@ -13,12 +13,19 @@ from pydicom.tag import BaseTag, Tag
 
 NUMBER_FORMATS: Final = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 """Binary VRs and their struct letters (PS3.5 Table 6.2-1)."""
+MOST_VALUE_BYTES: Final = 1 << 16
+"""What an explicit VR with a 16-bit length can hold; some million values in one attribute are an attack, not a text."""
 
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     """Return an ASCII or binary-number attribute as texts, one per value; () if absent or empty.
 
     For text that may hold other characters, use ``charset.text_values``.
+
+    Raises
+    ------
+    ValueError
+        If the value has more than ``MOST_VALUE_BYTES``: it is not taken apart.
     """
     element = as_read(dataset, keyword)
     if element is None:
@@ -29,13 +36,21 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
         value = element.value
         return tuple(str(v).strip() for v in value) if element.VM > 1 else (str(value).strip(),)
     vr = element.VR if element.VR not in {None, "UN"} else tag_and_vr(keyword)[1]
-    raw = element.value or b""
+    raw = short(element, keyword)
     if vr in NUMBER_FORMATS:
         order = "<" if element.is_little_endian else ">"
         one = struct.Struct(order + NUMBER_FORMATS[vr])
         return tuple(str(v[0]) for v in one.iter_unpack(raw[:len(raw) // one.size * one.size]))
     text = raw.decode("latin-1").strip(" \0")
     return tuple(value.strip(" \0") for value in text.split("\\")) if text else ()
+
+
+def short(element: RawDataElement, keyword: str) -> bytes:
+    """Return the bytes of a value, b"" for an empty one; raises ValueError as ``texts``."""
+    raw = element.value or b""
+    if len(raw) > MOST_VALUE_BYTES:
+        raise ValueError(f"{keyword} has {len(raw)} bytes: allowed are {MOST_VALUE_BYTES}")
+    return raw
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.machinery import PathFinder
 from typing import Final
-
-from pydicom.pixels.decoders.base import get_decoder
 
 EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
 IMPLICIT_LE: Final = "1.2.840.10008.1.2"
@@ -28,8 +27,20 @@ COMPRESSED: Final = (
 """Lossless before lossy: of several offered in one context, the first in this order is accepted."""
 
 
-FULL_DECODERS: Final = {"1.2.840.10008.1.2.4.51": "pylibjpeg"}
-"""Syntaxes for which another plugin counts as a decoder but refuses the 12-bit samples that CT and MR have."""
+DECODERS: Final = {
+    "1.2.840.10008.1.2.4.70": ("gdcm", "libjpeg"),
+    "1.2.840.10008.1.2.4.57": ("gdcm", "libjpeg"),
+    "1.2.840.10008.1.2.4.80": ("gdcm", "jpeg_ls", "libjpeg"),
+    "1.2.840.10008.1.2.4.90": ("gdcm", "openjpeg"),
+    "1.2.840.10008.1.2.4.201": ("openjpeg",),
+    "1.2.840.10008.1.2.4.202": ("openjpeg",),
+    "1.2.840.10008.1.2.4.50": ("gdcm", "libjpeg"),
+    "1.2.840.10008.1.2.4.51": ("libjpeg",),  # the others refuse the 12-bit samples that CT and MR have
+    "1.2.840.10008.1.2.4.81": ("gdcm", "jpeg_ls", "libjpeg"),
+    "1.2.840.10008.1.2.4.91": ("gdcm", "openjpeg"),
+    "1.2.840.10008.1.2.4.203": ("openjpeg",),
+}
+"""Packages of which one must be installed; RLE Lossless needs none, pydicom decodes it."""
 
 
 def decodable_transfer_syntaxes() -> tuple[str, ...]:
@@ -38,11 +49,11 @@ def decodable_transfer_syntaxes() -> tuple[str, ...]:
     Notes
     -----
     Big Endian is retired and not offered: a sender must then convert, and it always can (PS3.5 Section 10.1).
+    The decoders are looked for and not imported: the receiver, which offers the syntaxes, never decodes.
     """
     return (*UNCOMPRESSED, *filter(_is_decodable, COMPRESSED))
 
 
 def _is_decodable(transfer_syntax_uid: str) -> bool:
-    plugins = get_decoder(transfer_syntax_uid).available_plugins
-    needed = FULL_DECODERS.get(transfer_syntax_uid)
-    return needed in plugins if needed else bool(plugins)
+    needed = DECODERS.get(transfer_syntax_uid)
+    return needed is None or any(PathFinder.find_spec(package) for package in needed)

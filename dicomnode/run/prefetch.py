@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -64,10 +65,13 @@ class ReadAhead:
     most_bytes:
         What is held of a job takes no more memory than this, decoded; a series beyond it is left for the claim. 0
         reads nothing ahead.
+    most_decoded_bytes:
+        A series that claims more is refused before it is decoded, read ahead or not.
     """
 
     def __init__(self, ledger: Ledger, inputs: Inputs, digests: Callable[[datetime], frozenset[str]], *,
-                 most_bytes: int) -> None:
+                 most_bytes: int, most_decoded_bytes: int) -> None:
+        self._loader = partial(load, most_bytes=most_decoded_bytes)
         self._ledger, self._inputs, self._digests, self._most_bytes = ledger, inputs, digests, most_bytes
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
         self._present: _Reading | None = None
@@ -103,7 +107,7 @@ class ReadAhead:
         """Return a series, from what was read ahead where it is there; raises as ``read.series.load``."""
         found = self._held().pop(key_of(paths, role, charset_fallback), None)
         if found is None:
-            return load(paths, role, charset_fallback=charset_fallback)
+            return self._loader(paths, role, charset_fallback=charset_fallback)
         admit(found.volume.stack, role)
         return found
 
@@ -142,7 +146,7 @@ class ReadAhead:
 
         for key, role in wanted.items():
             try:
-                found[key] = load(key[0], role, charset_fallback=charset, going=going)
+                found[key] = self._loader(key[0], role, charset_fallback=charset, going=going)
             except _Enough:
                 break
         if reading.dropped.is_set():

@@ -59,7 +59,8 @@ class Worker:
         self._models = models
         self._inputs = Inputs(ledger, spool, config.peers)
         self._ahead = ReadAhead(
-            ledger, self._inputs, models.digests, most_bytes=config.worker.read_ahead_mb << 20
+            ledger, self._inputs, models.digests, most_bytes=config.worker.read_ahead_mb << 20,
+            most_decoded_bytes=config.worker.max_decoded_mb * 10**6,
         )
         self._backoff = Backoff(first_s=config.worker.backoff_s, most_s=config.worker.backoff_max_s)
 
@@ -105,10 +106,10 @@ class Worker:
 
     def _do(self, job: jobs.ClaimedJob, cancelled: threading.Event) -> None:
         if job.kind == NOTICE:
-            objects, data = self._notice(job), {}
+            objects, data, not_made = self._notice(job), {}, {}
         else:
             analysis = self._analyse(job, cancelled)
-            objects, data = analysis.objects, _figures(analysis)
+            objects, data, not_made = analysis.objects, _figures(analysis), analysis.not_made
         notes = self._take_back(job)
         stored = self._store(job, (*objects, *notes.values()))
         now = utc_now()
@@ -116,9 +117,11 @@ class Worker:
         to_send = with_notes(deliveries, notes)
         with self._ledger.write() as connection:
             jobs.complete(connection, job, results=stored, now=now, data=data, deliveries=to_send)
-            for kind, text in remarks(job.snapshot.to, deliveries, objects, notes):
+            for kind, text in remarks(job.snapshot.to, deliveries, objects, notes, not_made):
                 events.record(connection, at=now, kind=kind, study_uid=job.study_uid, job_id=job.job_id, text=text)
         ring(self._config.node.data_dir / "run", "sender")
+        for kind, why in not_made.items():
+            log.error("object_not_made", job=job.job_id, study_uid=job.study_uid, kind=kind, reason=why)
         log.info("job_completed", job=job.job_id, study_uid=job.study_uid, objects=len(objects), **data)
 
     def _analyse(self, job: jobs.ClaimedJob, cancelled: threading.Event) -> Analysis:

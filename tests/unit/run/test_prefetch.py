@@ -45,7 +45,8 @@ def ahead(sqlite_ledger, spool):
 
 
 def reader(ledger, spool, most_bytes=1 << 30) -> ReadAhead:
-    return ReadAhead(ledger, Inputs(ledger, spool, {}), lambda _now: DIGESTS, most_bytes=most_bytes)
+    return ReadAhead(ledger, Inputs(ledger, spool, {}), lambda _now: DIGESTS, most_bytes=most_bytes,
+                     most_decoded_bytes=10**9)
 
 
 def a_study(ledger, spool, tmp_path, name: str, *, broken: bool = False, models: tuple[ModelFile, ...] = (MODEL,),
