@@ -48,6 +48,8 @@ def process(
         click.echo(line)
     for said in dict.fromkeys(said for findings in analysis.findings for said in findings.warnings):
         click.echo(f"warning: {said}")
+    for kind, why in analysis.not_made.items():
+        click.echo(f"warning: no {kind}: {why}", err=True)
     for said in analysis.notes:
         click.echo(f"note: {said}", err=True)
     for stage, seconds in analysis.seconds.items():

@@ -81,7 +81,7 @@ _SAID: Final[Mapping[str, Callable[[Row], str]]] = MappingProxyType({
     "job_requeued": lambda _: "put back into the queue by an operator",
     "delivery_created": lambda row: f"{row['data'].get('items', '?')} object(s) to send",
     "delivery_claimed": _claimed,
-    "delivery_completed": lambda _: "the peer has everything",
+    "delivery_completed": lambda _: "nothing is left to send",
     "delivery_released": lambda _: "given back at a stop, no attempt spent",
     "delivery_requeued": lambda _: "put back into the queue by an operator",
     "delivery_to_be_resent": lambda _: "everything to be sent once more, ordered by an operator",

@@ -59,6 +59,7 @@ class Analysis:
     peak_mb: float = 0.0
     device: str = ""
     notes: tuple[str, ...] = ()
+    not_made: dict[str, str] = field(default_factory=dict)  # kind of object that nobody needs → why it is not there
 
 
 def analyse(
@@ -181,7 +182,8 @@ def _encode(
             sources={uid: one.sources for uid, one in result.loaded.items()},
             stamp=stamp,
             audiences=audiences,
-        )
+        ),
+        left_out=lambda kind, error: result.not_made.update({kind: error.reason}),
     )
     tell("encode", 1.0)
     return objects

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pydicom import Dataset
 
@@ -17,6 +18,7 @@ from dicomnode.encode.rtstruct import encode_rtstruct
 from dicomnode.encode.seg import encode_segs
 from dicomnode.encode.series import Stamp
 from dicomnode.encode.sr import encode_reports
+from dicomnode.errors import EncodingError
 from dicomnode.run.manifests import manifests
 
 
@@ -55,8 +57,17 @@ class Material:
         return self.findings if kind in self.wanted else self.allowing(output)
 
 
-def encode_all(material: Material) -> tuple[EncodedObject, ...]:
+LeftOut = Callable[[str, EncodingError], None]
+
+
+def encode_all(material: Material, left_out: LeftOut | None = None) -> tuple[EncodedObject, ...]:
     """Encode everything that somebody will get, or that a model file asks for, in the order of sending.
+
+    Parameters
+    ----------
+    left_out:
+        Called with each kind of ``domain.node.OPTIONAL`` that could not be written, and why: segmentations and reports
+        carry the findings, and go out without it. Where it is None, the error is raised.
 
     Raises
     ------
@@ -64,9 +75,21 @@ def encode_all(material: Material) -> tuple[EncodedObject, ...]:
         The findings could not be written: our fault.
     """
     segmentations = _segmentations(material)
-    results = (*segmentations, *_reports(material, segmentations), *_captures(material), *_boxes(material),
-               *_contours(material), *_maps(material))
-    return (*results, *_manifests(material, results))
+    results = [*segmentations, *_reports(material, segmentations)]
+    for kind, encode in (("SC", _captures), ("GSPS", _boxes), ("RTSTRUCT", _contours), ("PM", _maps)):
+        results += _unless_it_fails(kind, partial(encode, material), left_out)
+    return (*results, *_unless_it_fails("KOS", partial(_manifests, material, results), left_out))
+
+
+def _unless_it_fails(kind: str, encode: Callable[[], tuple[EncodedObject, ...]], left_out: LeftOut | None
+                     ) -> tuple[EncodedObject, ...]:
+    try:
+        return encode()
+    except EncodingError as error:
+        if left_out is None:
+            raise
+        left_out(kind, error)
+        return ()
 
 
 def _segmentations(material: Material) -> tuple[EncodedObject, ...]:

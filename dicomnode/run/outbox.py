@@ -75,9 +75,12 @@ def with_notes(deliveries: Sequence[NewDelivery], notes: Mapping[str, EncodedObj
 
 
 def remarks(
-    to: Sequence[str], deliveries: Sequence[NewDelivery], objects: Sequence[EncodedObject], notes: Iterable[str]
+    to: Sequence[str], deliveries: Sequence[NewDelivery], objects: Sequence[EncodedObject], notes: Iterable[str],
+    not_made: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[tuple[str, str]]:
-    """Say what a peer does not get, and what it is told to reject: the kind of event and its text."""
+    """Say what could not be made, what a peer does not get, and what it is told to reject: kind of event and text."""
+    for kind, why in not_made.items():
+        yield "object_not_made", f"no {kind}, the other {len(objects)} objects are there without it: {why}"
     for peer in sorted(set(to) - {one.peer for one in deliveries}):
         yield "nothing_for_peer", (
             f"{peer} takes none of the {len(objects)} objects: nothing is sent; see takes in [peers.{peer}]" if objects

@@ -211,7 +211,7 @@ def test_the_story_of_a_study_says_of_every_event_whose_it_is_and_what_happened(
         "delivery 1 to pacs: 2 object(s) to send", "delivery 1 to pacs: attempt 1, taken by sender-1",
         "delivery 1 to pacs: SEG …2.25.1 stored there, status 0x0000",
         "delivery 1 to pacs: SR3D …2.25.2 stored there, status 0x0000",
-        "delivery 1 to pacs: the peer has everything"]
+        "delivery 1 to pacs: nothing is left to send"]
 
 
 def test_the_story_gives_the_reason_of_each_setback(ledger):
