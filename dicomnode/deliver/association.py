@@ -11,7 +11,7 @@ same limit, and every way in which a peer can fail ends as one ``DeliveryError``
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -20,11 +20,13 @@ from dicomnode.deliver.status import rejection_error
 from dicomnode.deliver.wire import Wire
 from dicomnode.domain.node import Peer
 from dicomnode.errors import DeliveryError
+from dicomnode.tls import Contexts
 
 LARGEST_MESSAGE_BYTES: Final = 1 << 22
 """Responses are small: a message longer than this is nonsense."""
 WRITE_BYTES: Final = 1 << 18
 """PDUs are gathered to about this size for one write."""
+Reported = Callable[[int, str, bytes], int]
 
 
 class Association:
@@ -38,6 +40,13 @@ class Association:
         At most 128 pairs of SOP Class UID and transfer syntax UID.
     timeout_s:
         The longest that the peer may be silent, or not read, at any moment.
+    scp_of:
+        SOP classes of which we are the SCP on this association.
+    reported:
+        Called with each N-EVENT-REPORT that the peer makes on this association: event type, transfer syntax and data
+        set; returns the status to answer. None: such reports are declined.
+    tls:
+        Our side of TLS, for a peer that has ``tls = true``.
 
     Raises
     ------
@@ -45,17 +54,21 @@ class Association:
         By the result, source and reason of A-ASSOCIATE-RJ.
     PeerUnreachable
         No connection, no answer, an abort, or an answer that is not the protocol's.
+    TlsFailed
+        One side does not accept the other's certificate, or they share no version or cipher suite of TLS.
     """
 
-    def __init__(self, *, node_ae_title: str, peer: Peer, proposals: Sequence[pdu.Proposal], timeout_s: float) -> None:
+    def __init__(self, *, node_ae_title: str, peer: Peer, proposals: Sequence[pdu.Proposal], timeout_s: float,
+                 scp_of: Sequence[str] = (), reported: Reported | None = None, tls: Contexts | None = None) -> None:
         self._ids = pdu.context_ids(proposals)
+        self._reported = reported
         self._message_id = 0
         self._in_step = True
         self._fragments: deque[pdu.Fragment] = deque()
-        self._wire = Wire(peer, timeout_s)
+        self._wire = Wire(peer, timeout_s, tls)
         self.place = self._wire.place
         try:
-            self._acceptance = self._negotiate(node_ae_title, peer.ae_title, proposals)
+            self._acceptance = self._negotiate(node_ae_title, peer.ae_title, proposals, scp_of)
         except DeliveryError:
             self._wire.abort()
             raise
@@ -104,8 +117,19 @@ class Association:
         self._in_step = True
         return response
 
-    def _negotiate(self, calling: str, called: str, proposals: Sequence[pdu.Proposal]) -> pdu.Acceptance:
-        self._wire.write([pdu.associate_rq(calling=calling, called=called, proposals=proposals)])
+    def listen(self, seconds: float) -> bool:
+        """Give the peer so long to report on this association; return whether it did."""
+        if seconds <= 0 or not (self._fragments or self._wire.something_comes(seconds)):
+            return False
+        context_id, command, data = self._read_message()
+        if command.field != dimse.N_EVENT_REPORT_RQ:
+            raise self._wire.protocol_error(f"command 0x{command.field:04X}, which nobody asked for")
+        self._take_report(context_id, command, data)
+        return True
+
+    def _negotiate(self, calling: str, called: str, proposals: Sequence[pdu.Proposal], scp_of: Sequence[str],
+                   ) -> pdu.Acceptance:
+        self._wire.write([pdu.associate_rq(calling=calling, called=called, proposals=proposals, scp_of=scp_of)])
         kind, body = self._wire.read_pdu()
         if kind == pdu.ASSOCIATE_RJ and len(body) >= 4:  # noqa: PLR2004 - PS3.8 Table 9-21
             raise rejection_error(self.place, result=body[1], source=body[2], reason=body[3])
@@ -133,9 +157,9 @@ class Association:
 
     def _response(self) -> int:
         while True:
-            context_id, command = self._read_message()
+            context_id, command, data = self._read_message()
             if command.field == dimse.N_EVENT_REPORT_RQ:
-                self._decline(context_id, command)
+                self._take_report(context_id, command, data)
                 continue
             if not command.field & dimse.RESPONSE or command.message_id != self._message_id:
                 raise self._wire.protocol_error(f"command 0x{command.field:04X} for message {command.message_id}, "
@@ -144,13 +168,16 @@ class Association:
                 raise self._wire.protocol_error("a response without Status (0000,0900)")
             return command.status
 
-    def _decline(self, context_id: int, command: dimse.Command) -> None:
-        """Reports of storage commitment belong to the receiver, which keeps them: the peer must ask there."""
-        answer = dimse.n_event_report_rsp(command, dimse.PROCESSING_FAILURE)
-        self._send_message(context_id, answer, None)
+    def _take_report(self, context_id: int, command: dimse.Command, data: bytes) -> None:
+        """A report of storage commitment may come on the association that asked for it (PS3.4 J.3.3)."""
+        syntax = next((one[1] for one, number in self._ids.items() if number == context_id), "")
+        status = dimse.PROCESSING_FAILURE
+        if self._reported is not None:
+            status = self._reported(command.event_type_id, syntax, data)
+        self._send_message(context_id, dimse.n_event_report_rsp(command, status), None)
 
-    def _read_message(self) -> tuple[int, dimse.Command]:
-        """Read one whole message; a data set that follows the command is passed over."""
+    def _read_message(self) -> tuple[int, dimse.Command, bytes]:
+        """Read one whole message: its command, and the data set that follows, empty where none does."""
         buffer = bytearray()
         command: dimse.Command | None = None
         while True:
@@ -160,11 +187,12 @@ class Association:
                 raise self._wire.protocol_error(f"a message of more than {LARGEST_MESSAGE_BYTES} bytes")
             if not fragment.is_last:
                 continue
-            if fragment.is_command:
-                command = self._parse(bytes(buffer))
+            whole = bytes(buffer)
             buffer.clear()
+            if fragment.is_command:
+                command = self._parse(whole)
             if command and fragment.is_command != command.has_data:
-                return fragment.context_id, command
+                return fragment.context_id, command, b"" if fragment.is_command else whole
 
     def _parse(self, data: bytes) -> dimse.Command:
         try:

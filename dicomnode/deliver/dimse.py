@@ -19,6 +19,7 @@ NO_DATA_SET: Final = 0x0101
 """Command Data Set Type (0000,0800): this value and no other means that none follows."""
 
 MEDIUM_PRIORITY: Final = 0x0000
+SUCCESS: Final = 0x0000
 PROCESSING_FAILURE: Final = 0x0110
 
 GROUP_LENGTH: Final = 0x0000
@@ -70,6 +71,14 @@ def n_action_rq(message_id: int, sop_class_uid: str, sop_instance_uid: str, acti
     return _command({
         REQUESTED_SOP_CLASS: sop_class_uid, COMMAND_FIELD: N_ACTION_RQ, MESSAGE_ID: message_id,
         DATA_SET_TYPE: DATA_SET, REQUESTED_SOP_INSTANCE: sop_instance_uid, ACTION_TYPE_ID: action_type_id,
+    })
+
+
+def n_event_report_rq(message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type_id: int) -> bytes:
+    """Return an N-EVENT-REPORT-RQ with a data set (PS3.7 Table 10.3-1)."""
+    return _command({
+        AFFECTED_SOP_CLASS: sop_class_uid, COMMAND_FIELD: N_EVENT_REPORT_RQ, MESSAGE_ID: message_id,
+        DATA_SET_TYPE: DATA_SET, AFFECTED_SOP_INSTANCE: sop_instance_uid, EVENT_TYPE_ID: event_type_id,
     })
 
 

@@ -62,14 +62,21 @@ def context_ids(proposals: Sequence[Proposal]) -> Mapping[Proposal, int]:
     return {proposal: 2 * place + 1 for place, proposal in enumerate(proposals)}
 
 
-def associate_rq(*, calling: str, called: str, proposals: Sequence[Proposal]) -> bytes:
-    """Return an A-ASSOCIATE-RQ (PS3.8 Table 9-11) that proposes each pair in a context of its own."""
+def associate_rq(*, calling: str, called: str, proposals: Sequence[Proposal], scp_of: Sequence[str] = ()) -> bytes:
+    """Return an A-ASSOCIATE-RQ (PS3.8 Table 9-11) that proposes each pair in a context of its own.
+
+    Parameters
+    ----------
+    scp_of:
+        SOP classes of which we propose ourselves as the SCP, though we ask (PS3.7 D.3.3.4).
+    """
     contexts = b"".join(
         _item(0x20, bytes((number, 0, 0, 0)) + _item(0x30, abstract.encode()) + _item(0x40, transfer.encode()))
         for (abstract, transfer), number in context_ids(proposals).items()
     )
+    roles = b"".join(_item(0x54, struct.pack(">H", len(uid)) + uid.encode() + b"\0\1") for uid in scp_of)
     user = (_item(0x51, struct.pack(">I", OUR_MAX_PDU_BYTES)) + _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
-            + _item(0x55, IMPLEMENTATION_VERSION_NAME.encode()))
+            + roles + _item(0x55, IMPLEMENTATION_VERSION_NAME.encode()))
     titles = called.ljust(16).encode() + calling.ljust(16).encode()
     body = (struct.pack(">HH", 1, 0) + titles + bytes(32) + _item(0x10, APPLICATION_CONTEXT.encode())
             + contexts + _item(0x50, user))

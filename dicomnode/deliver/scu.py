@@ -15,6 +15,7 @@ from dicomnode.deliver.pdu import MOST_CONTEXTS, Proposal
 from dicomnode.deliver.status import status_error
 from dicomnode.domain.node import Peer
 from dicomnode.errors import PeerRefused, UnusableInput
+from dicomnode.tls import Contexts
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 ECHO_PROPOSAL: Final = (VERIFICATION, IMPLICIT_LE)
@@ -27,7 +28,7 @@ NotTaken = Callable[[int, str], None]
 
 def deliver(
     *, node_ae_title: str, peer: Peer, items: Sequence[Outgoing], timeout_s: float, stored: Stored,
-    not_taken: NotTaken, present: Collection[str] = (),
+    not_taken: NotTaken, present: Collection[str] = (), tls: Contexts | None = None,
 ) -> None:
     """Send each item in the first of its forms that the peer takes, all over one association, in order.
 
@@ -62,7 +63,7 @@ def deliver(
     files = [file for item in items for file in item.alternatives]
     refusals: list[PeerRefused] = []
     with Association(node_ae_title=node_ae_title, peer=peer, proposals=proposals_for(files),
-                     timeout_s=timeout_s) as association:
+                     timeout_s=timeout_s, tls=tls) as association:
         handover = Handover(association, set(present))
         for item in items:
             if item.closing and refusals:
@@ -80,7 +81,7 @@ def deliver(
         raise _together(refusals)
 
 
-def echo(*, node_ae_title: str, peer: Peer, timeout_s: float) -> float:
+def echo(*, node_ae_title: str, peer: Peer, timeout_s: float, tls: Contexts | None = None) -> float:
     """Return the seconds that a C-ECHO took, association included (PS3.4 Annex A).
 
     Raises
@@ -92,7 +93,7 @@ def echo(*, node_ae_title: str, peer: Peer, timeout_s: float) -> float:
     """
     began = time.monotonic()
     with Association(node_ae_title=node_ae_title, peer=peer, proposals=[ECHO_PROPOSAL],
-                     timeout_s=timeout_s) as association:
+                     timeout_s=timeout_s, tls=tls) as association:
         if not association.accepts(ECHO_PROPOSAL):
             msg = f"{association.place}: accepts the association, but not Verification ({VERIFICATION})"
             raise PeerRefused(msg)
@@ -106,6 +107,7 @@ def echo(*, node_ae_title: str, peer: Peer, timeout_s: float) -> float:
 def send_files(
     *, node_ae_title: str, peer: Peer, paths: Sequence[Path], timeout_s: float,
     progress: Callable[[int, int], None] | None = None, skipped: Callable[[Path, str], None] | None = None,
+    tls: Contexts | None = None,
 ) -> int:
     """Send DICOM files and return how many the peer stored: one association, or one per 128 presentation contexts.
 
@@ -128,7 +130,7 @@ def send_files(
     done = 0
     for batch in _batches(files):
         with Association(node_ae_title=node_ae_title, peer=peer, proposals=proposals_for(batch),
-                         timeout_s=timeout_s) as association:
+                         timeout_s=timeout_s, tls=tls) as association:
             handover = Handover(association, set())
             for file in batch:
                 try:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import ssl
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 from dicomnode.deliver import pdu
+from dicomnode.deliver.guard import guarded, tls_error
 from dicomnode.deliver.status import abort_error
 from dicomnode.domain.node import Peer
 from dicomnode.errors import ConfigError, DeliveryError, PeerUnreachable
+from dicomnode.tls import Contexts
 
 LARGEST_RECEIVED_PDU_BYTES: Final = 1 << 20
 """An A-ASSOCIATE-AC with 128 contexts has 8 kB: a longer PDU is nonsense, not to be waited for."""
@@ -22,7 +26,7 @@ MOST_PDUS_BEFORE_RELEASE: Final = 100
 
 
 class Wire:
-    """A TCP connection to a peer.
+    """A connection to a peer: TCP, and TLS over it where the peer's table says so.
 
     Parameters
     ----------
@@ -35,12 +39,16 @@ class Wire:
         If the peer has no host and port.
     PeerUnreachable
         If there is no connection.
+    TlsFailed
+        If there is no TLS on it.
     """
 
-    def __init__(self, peer: Peer, timeout_s: float) -> None:
+    def __init__(self, peer: Peer, timeout_s: float, tls: Contexts | None = None) -> None:
         self.place = f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
         self._timeout_s = timeout_s
         self._socket = _connect(self.place, peer, timeout_s)
+        if peer.tls:
+            self._socket = guarded(self._socket, peer, tls, self.place)
 
     def read_pdu(self) -> tuple[int, bytes]:
         """Return type and body of the next PDU; an A-ABORT is raised as what it means."""
@@ -52,6 +60,14 @@ class Wire:
             raise abort_error(self.place, source=body[2], reason=body[3])
         return kind, body
 
+    def something_comes(self, within_s: float) -> bool:
+        """Wait until the peer has sent something, at most so long; return whether it has."""
+        decrypted = getattr(self._socket, "pending", None)  # under TLS, what lies behind the kernel's buffer
+        if decrypted is not None and decrypted():
+            return True
+        readable, _, _ = select.select([self._socket], [], [], within_s)
+        return bool(readable)
+
     def _read(self, count: int) -> bytes:
         data = bytearray()
         while len(data) < count:
@@ -60,6 +76,8 @@ class Wire:
             except TimeoutError as error:
                 msg = f"{self.place}: silent for {self._timeout_s:g} s; see [delivery] timeout_s if it is only slow"
                 raise PeerUnreachable(msg) from error
+            except ssl.SSLError as error:
+                raise tls_error(self.place, error) from error
             except OSError as error:
                 msg = f"{self.place}: the connection broke: {error.strerror}"
                 raise PeerUnreachable(msg) from error
@@ -82,11 +100,17 @@ class Wire:
 
     def _why_it_broke(self, error: OSError) -> DeliveryError:
         """Return the peer's A-ABORT where one still lies in the socket, else the system's own reason."""
-        with suppress(OSError):
+        try:
             self._socket.settimeout(0)
             waiting = self._socket.recv(10)
             if len(waiting) == 10 and waiting[0] == pdu.ABORT:  # noqa: PLR2004 - PS3.8 Table 9-26
                 return abort_error(self.place, source=waiting[8], reason=waiting[9])
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        except ssl.SSLError as alert:
+            return tls_error(self.place, alert)
+        except OSError:
+            pass
         return PeerUnreachable(f"{self.place}: the connection broke while sending: {error.strerror}")
 
     def protocol_error(self, what: str) -> DeliveryError:

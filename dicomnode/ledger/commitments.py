@@ -119,7 +119,7 @@ def _disprove(
 ) -> Proof:
     """Put a delivery back, or fail it where its budget of age is spent."""
     which = [tables.deliveries.c.id == delivery.id]
-    said = f"{len(refused)} object(s) sent and not committed, Failure Reason {_named(refused)}"
+    said = f"{len(refused)} object(s) sent and not committed, Failure Reason {named(refused)}"
     if max_age is not None and delivery.budget_since < now - max_age:
         text = PeerRefused(f"{said}; the time to deliver is over: requeue it when the peer is mended").reason
         work.order_all(c, work.DELIVERIES, Move.REJECT, which, now=now, text=text,
@@ -138,7 +138,8 @@ def _later(attempt: int, now: datetime, run_after: datetime) -> datetime:
     return Backoff(first_s=first_s, most_s=max(first_s, LONGEST_WAIT_S)).after(attempt, now)
 
 
-def _named(reasons: Sequence[int]) -> str:
+def named(reasons: Sequence[int]) -> str:
+    """Return each Failure Reason with its name, and how often where there are several."""
     return ", ".join(
         f"0x{reason:04X} {FAILURE_REASONS.get(reason, 'unknown')}" + (f" ({n} of them)" if n < len(reasons) else "")
         for reason, n in sorted(Counter(reasons).items()))

@@ -20,7 +20,13 @@ INSTANCES_CONFLICTING: Final = "instances_conflicting"  # same UID, other pixels
 INSTANCE_QUARANTINED: Final = "instance_quarantined"  # cannot be indexed: the keeper
 ITEM_SENT: Final = "delivery_item_sent"
 NOT_TAKEN: Final = "not_taken"  # an object that the peer may refuse
+PEER_AWAY: Final = "peer_away"  # the first of failures in a row
+PEER_BACK: Final = "peer_back"  # it took something again
 COMMITMENT_UNKNOWN: Final = "commitment_unknown"
+COMMITMENT_GIVEN: Final = "commitment_given"  # a sender asked, and the node takes responsibility
+COMMITMENT_WITHHELD: Final = "commitment_withheld"
+COMMITMENT_REPORTED: Final = "commitment_reported"
+COMMITMENT_NOT_REPORTED: Final = "commitment_not_reported"
 
 
 def record(

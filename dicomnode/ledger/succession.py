@@ -114,7 +114,7 @@ def see_revivable(c: Connection, job_id: int, what: str) -> None:
     row = c.execute(
         select(newer.label("newer"), studies.deleted_at)
         .select_from(tables.jobs).join(tables.studies, studies.study_uid == jobs.study_uid)
-        .where(jobs.id == job_id)).one_or_none()
+        .where(jobs.id == job_id).with_for_update(read=True, of=tables.studies)).one_or_none()
     if row is not None and row.newer is not None:
         msg = f"{what} is out of date: job {row.newer} of the same study and route took its place; requeue that one"
         raise ClaimLost(msg)

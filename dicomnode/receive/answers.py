@@ -16,7 +16,7 @@ from dicomnode.errors import (
     ProcessingFailure,
     ResourceLimitation,
 )
-from dicomnode.receive import admit, wire
+from dicomnode.receive import admit, reasons
 from dicomnode.receive.association import SUCCESS, UNRECOGNIZED_OPERATION
 
 
@@ -106,11 +106,11 @@ REJECTIONS: Final = (
                    "be written."),
 )
 ABORTS: Final = (
-    (wire.NOT_SPECIFIED, "reason not specified",
+    (reasons.NOT_SPECIFIED, "reason not specified",
      "The node stops, the peer was silent for idle_timeout_s, or a refused data set goes on beyond max_instance_mb."),
-    (wire.UNRECOGNIZED_PDU, "unrecognized PDU", "A PDU of an unknown type."),
-    (wire.UNEXPECTED_PDU, "unexpected PDU", "A PDU that is not due, such as one that comes before A-ASSOCIATE-RQ."),
-    (wire.INVALID_PARAMETER, "invalid PDU parameter value",
+    (reasons.UNRECOGNIZED_PDU, "unrecognized PDU", "A PDU of an unknown type."),
+    (reasons.UNEXPECTED_PDU, "unexpected PDU", "A PDU that is not due, such as one that comes before A-ASSOCIATE-RQ."),
+    (reasons.INVALID_PARAMETER, "invalid PDU parameter value",
      "A PDU or command set that cannot be read, fragments out of turn, a PDU longer than the announced maximum."),
 )
 """A-ABORT by the service provider (PS3.8 Table 9-26): reason, meaning, when."""

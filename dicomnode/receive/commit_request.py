@@ -24,8 +24,8 @@ REQUEST_COMMITMENT: Final = 1
 """Action Type ID (PS3.4 Table J.3-1)."""
 
 
-def admit_commit_request(command: Command, peer: Peer | None, calling: str, *, offered: bool) -> None:
-    """Only a peer of the configuration that can be told the outcome may ask, and only where the node offers it.
+def admit_commit_request(command: Command, peer: Peer | None, calling: str, *, offered: bool) -> Peer:
+    """Return the peer that asks: of the configuration, one that can be told the outcome, where the node offers it.
 
     Raises
     ------
@@ -46,12 +46,13 @@ def admit_commit_request(command: Command, peer: Peer | None, calling: str, *, o
         raise NoSuchInstance(f"Requested SOP Instance UID {command.sop_instance_uid!r}, not {PUSH_MODEL_INSTANCE}")
     if command.action_type != REQUEST_COMMITMENT:
         raise NoSuchAction(f"Action Type ID {command.action_type}; allowed is {REQUEST_COMMITMENT}")
+    return peer
 
 
-def commit_request(data: bytes, *, transfer_syntax_uid: str, calling: str) -> bytes:
+def commit_request(data: bytes, *, transfer_syntax_uid: str, peer: str) -> bytes:
     """The JSON that ``Spool.put_event("request", …)`` keeps.
 
-    Keys: ``transaction_uid``, ``calling_ae_title``, ``refs`` (list of [SOP Class UID, SOP Instance UID]).
+    Keys: ``transaction_uid``, ``peer`` (its name), ``refs`` (list of [SOP Class UID, SOP Instance UID]).
 
     Raises
     ------
@@ -66,7 +67,7 @@ def commit_request(data: bytes, *, transfer_syntax_uid: str, calling: str) -> by
         raise ProcessingFailure(f"storage commitment request cannot be read: {error}") from error
     if not request["refs"]:
         raise ProcessingFailure("storage commitment request names no instance: Referenced SOP Sequence (0008,1199)")
-    return json.dumps({**request, "calling_ae_title": calling}).encode()
+    return json.dumps({**request, "peer": peer}).encode()
 
 
 def _request(asked: Dataset) -> dict[str, object]:

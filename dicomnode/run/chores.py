@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from dicomnode import logs
 from dicomnode.domain.node import NodeConfig
 from dicomnode.domain.work import Backoff
-from dicomnode.ledger import deliveries, jobs, studies
+from dicomnode.ledger import deliveries, jobs
 from dicomnode.ledger.engine import Ledger
 from dicomnode.run.bell import ring
 from dicomnode.run.matching import notice_after_failure
@@ -51,7 +51,7 @@ def rescue(config: NodeConfig, ledger: Ledger, now: datetime) -> int:
 def apply_commitments(config: NodeConfig, ledger: Ledger, spool: Spool, now: datetime) -> int:
     """Apply storage commitment answers that the receiver put down (PS3.4 Annex J)."""
     applied = 0
-    for path in spool.events():
+    for path in spool.events("commitment"):
         answer = json.loads(path.read_bytes())
         with ledger.write() as connection:
             deliveries.prove(
@@ -75,22 +75,3 @@ def sweep(ledger: Ledger, spool: Spool, now: datetime) -> int:
     with ledger.read() as connection:
         kept = jobs.result_folders(connection)
     return swept + spool.sweep_results(kept)
-
-
-def retain(config: NodeConfig, ledger: Ledger, spool: Spool, now: datetime) -> int:
-    """Delete finished studies by age, then by disk floor; never one that waits for analysis or delivery."""
-    before = now - timedelta(days=config.retention.keep_days)
-    with ledger.read() as connection:
-        finished = studies.finished_studies(connection, before=now)
-    deleted = 0
-    for study in finished:
-        short = spool.free_bytes() < config.retention.free_gb_wanted * 1e9
-        if study.finished_at >= before and not short:
-            continue
-        with ledger.write() as connection:
-            if not studies.forget_files(connection, study.study_uid, now=now):
-                continue
-        freed = spool.remove_study(study.path_prefix)
-        log.info("study_deleted", study_uid=study.study_uid, freed_bytes=freed, because="disk" if short else "age")
-        deleted += 1
-    return deleted

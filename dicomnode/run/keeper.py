@@ -22,7 +22,7 @@ from dicomnode.errors import DicomNodeError, InferenceError, UnforeseenFailure
 from dicomnode.ledger import events, studies
 from dicomnode.ledger.engine import Ledger
 from dicomnode.route.complete import judge
-from dicomnode.run import chores
+from dicomnode.run import auditing, chores, retaining
 from dicomnode.run.bell import Bell, ring
 from dicomnode.run.indexing import Indexer
 from dicomnode.run.loop import run as loop
@@ -34,6 +34,8 @@ from dicomnode.spool import Spool
 RESCUE_EVERY_S: Final = 5
 SWEEP_EVERY_S: Final = 60
 RETENTION_EVERY_S: Final = 600
+RELIEVE_EVERY_S: Final = 30
+AUDIT_EVERY_S: Final = 2
 PUZZLE_AGAIN: Final = timedelta(seconds=60)
 """When a study whose matching failed unforeseen is tried again."""
 
@@ -113,9 +115,9 @@ def run(config: NodeConfig, ledger: Ledger, models: Mapping[str, tuple[ModelFile
     presence = Presence(folder, "keeper")
     keeper = Keeper(config, ledger, spool, models)
     due: queue.SimpleQueue[Callable[[datetime], object]] = queue.SimpleQueue()
-    bells = _bells(config, ledger, spool, due)
+    bells = _bells(config, ledger, spool, auditing.Auditor(config), due)
     try:
-        with Bell(folder, "keeper") as bell:
+        with auditing.forwarder(config), Bell(folder, "keeper") as bell:
             loop(lambda now: _ring_due(due, now) or keeper.step(now), stop=stop, bell=bell, role="keeper")
     finally:
         bells.shutdown(wait=False)
@@ -132,14 +134,20 @@ def _ring_due(due: queue.SimpleQueue[Callable[[datetime], object]], now: datetim
 
 
 def _bells(
-    config: NodeConfig, ledger: Ledger, spool: Spool, due: queue.SimpleQueue[Callable[[datetime], object]]
+    config: NodeConfig,
+    ledger: Ledger,
+    spool: Spool,
+    auditor: auditing.Auditor,
+    due: queue.SimpleQueue[Callable[[datetime], object]],
 ) -> BackgroundScheduler:
     """Ring each chore on its timer; the chore itself runs in the keeper's own thread."""
     scheduler = BackgroundScheduler(timezone="UTC")
     timetable: tuple[tuple[Callable[[datetime], object], int], ...] = (
         (lambda now: chores.rescue(config, ledger, now), RESCUE_EVERY_S),
         (lambda now: chores.sweep(ledger, spool, now), SWEEP_EVERY_S),
-        (lambda now: chores.retain(config, ledger, spool, now), RETENTION_EVERY_S),
+        (lambda now: retaining.retain(config, ledger, spool, auditor, now), RETENTION_EVERY_S),
+        (lambda now: retaining.relieve(config, ledger, spool, auditor, now), RELIEVE_EVERY_S),
+        (lambda _now: auditor.tell_received(spool), AUDIT_EVERY_S),
     )
     for chore, every_s in timetable:
         due.put(chore)

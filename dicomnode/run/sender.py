@@ -5,27 +5,33 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from dicomnode import logs
-from dicomnode.deliver.commit import request_commitment
 from dicomnode.deliver.part10 import Outgoing, OutgoingFile
 from dicomnode.deliver.scu import deliver
-from dicomnode.domain.dicom import InstanceRef
 from dicomnode.domain.job import StoredResult
 from dicomnode.domain.node import OPTIONAL, NodeConfig, Peer
 from dicomnode.domain.work import Backoff
 from dicomnode.errors import ClaimLost, DicomNodeError, PeerRefused, Verdict
-from dicomnode.ledger import deliveries, events
+from dicomnode.ledger import deliveries
 from dicomnode.ledger.engine import Ledger
 from dicomnode.ledger.succession import REJECTION
+from dicomnode.run import custody
+from dicomnode.run.asking import Asking
+from dicomnode.run.auditing import Auditor
 from dicomnode.run.bell import Bell
 from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run as loop
 from dicomnode.run.loop import typed, utc_now
 from dicomnode.run.presence import Presence
+from dicomnode.run.protection import for_calls
 from dicomnode.spool import Spool
+
+LAST_REPORT_S: Final = 10.0
+"""At a stop, a report on storage commitment that is under way may take so long; else it is made at the next start."""
 
 log = logs.get("run")
 
@@ -39,7 +45,10 @@ class Sender:
         self._ledger = ledger
         self._spool = spool
         self._stop = stop
+        self._auditor = Auditor(config)
+        self._tls = for_calls(config.tls)
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._asking = Asking(config, ledger, spool)
         self._reachable = frozenset(name for name, peer in config.peers.items() if peer.can_receive)
         self._backoff = Backoff(first_s=self._settings.backoff_s, most_s=self._settings.backoff_max_s)
 
@@ -67,26 +76,40 @@ class Sender:
     def _do(self, delivery: deliveries.ClaimedDelivery, peer: Peer) -> None:
         waiting = [item for item in delivery.items if item.waits]
         if waiting and delivery.phase == "store":
-            deliver(
-                node_ae_title=self._config.node.ae_title,
-                peer=peer,
-                items=[self._outgoing(item) for item in waiting],
-                timeout_s=self._settings.timeout_s,
-                present=[one.sop_instance_uid for one in _results(delivery)],
-                stored=lambda *verdict: self._mark(delivery, *verdict),
-                not_taken=lambda item_id, reason: self._mark_not_taken(delivery, item_id, reason),
-            )
+            self._send(delivery, peer, waiting)
         if peer.storage_commitment:
             if delivery.phase == "commit" and not self._is_young(delivery, utc_now()):
                 raise PeerRefused(
                     f"{peer.name} took the objects and has not committed them within {self._settings.max_age_h:g} h "
                     "(PS3.4 J.3); if it offers no storage commitment, say so in its [peers] entry"
                 )
-            self._ask_commitment(delivery, peer)
+            self._asking.ask(delivery, peer)
             return
         with self._ledger.write() as connection:
             deliveries.complete(connection, delivery, now=utc_now())
         log.info("delivery_completed", delivery=delivery.delivery_id, peer=peer.name, study_uid=delivery.study_uid)
+
+    def _send(
+        self, delivery: deliveries.ClaimedDelivery, peer: Peer, waiting: Sequence[deliveries.DeliveryItem]
+    ) -> None:
+        classes = {one.sop_instance_uid: one.sop_class_uid for item in waiting for one in item.alternatives}
+        intended = {item.item_id: item.alternatives[0].sop_class_uid for item in waiting}
+        with self._auditor.transfer(self._ledger, peer, delivery.study_uid, intended) as taken:
+
+            def stored(item_id: int, sop_instance_uid: str, status: int, instead: str) -> None:
+                taken[item_id] = classes[sop_instance_uid]
+                self._mark(delivery, item_id, sop_instance_uid, status, instead)
+
+            deliver(
+                node_ae_title=self._config.node.ae_title,
+                peer=peer,
+                items=[self._outgoing(item) for item in waiting],
+                timeout_s=self._settings.timeout_s,
+                present=[one.sop_instance_uid for one in _results(delivery)],
+                stored=stored,
+                not_taken=lambda item_id, reason: self._mark_not_taken(delivery, item_id, reason),
+                tls=self._tls,
+            )
 
     def _outgoing(self, item: deliveries.DeliveryItem) -> Outgoing:
         return Outgoing(
@@ -132,41 +155,6 @@ class Sender:
             deliveries.mark_not_taken(connection, delivery, item_id, reason=reason, now=utc_now())
         log.warning("object_not_taken", delivery=delivery.delivery_id, peer=delivery.peer, reason=reason)
 
-    def _ask_commitment(self, delivery: deliveries.ClaimedDelivery, peer: Peer) -> None:
-        """Ask for storage commitment (PS3.4 J.3.2); the answer comes to the receiver, often on an own association."""
-        with self._ledger.read() as connection:
-            sent = deliveries.sent_instances(connection, delivery.delivery_id)
-        transaction_uid = f"2.25.{uuid.uuid4().int}"
-        now = utc_now()
-        with self._ledger.write() as connection:
-            deliveries.await_commitment(
-                connection,
-                delivery,
-                transaction_uid=transaction_uid,
-                now=now,
-                run_after=now + timedelta(seconds=self._settings.commit_ask_again_s),
-            )
-        refs = [InstanceRef(sop_class_uid=cls, sop_instance_uid=uid) for cls, uid in sent]
-        try:
-            request_commitment(
-                node_ae_title=self._config.node.ae_title,
-                peer=peer,
-                transaction_uid=transaction_uid,
-                refs=refs,
-                timeout_s=self._settings.timeout_s,
-            )
-        except DicomNodeError as error:
-            log.warning("commitment_not_asked", delivery=delivery.delivery_id, peer=peer.name, reason=error.reason)
-            with self._ledger.write() as connection:
-                events.record(
-                    connection,
-                    at=utc_now(),
-                    kind="commitment_not_asked",
-                    study_uid=delivery.study_uid,
-                    delivery_id=delivery.delivery_id,
-                    text=f"{peer.name} could not be asked to commit: {error.reason}",
-                )
-
     def _is_young(self, delivery: deliveries.ClaimedDelivery, now: datetime) -> bool:
         return now - delivery.created_at < timedelta(hours=self._settings.max_age_h)
 
@@ -204,8 +192,11 @@ def run(config: NodeConfig, ledger: Ledger, stop: threading.Event) -> None:
     folder = config.node.data_dir / "run"
     presence = Presence(folder, "sender")
     sender = Sender(config, ledger, spool, stop)
+    answering = threading.Thread(target=custody.run, args=(config, ledger, spool, stop), name="custody", daemon=True)
+    answering.start()
     try:
         with Bell(folder, "sender") as bell:
             loop(sender.step, stop=stop, bell=bell, role="sender")
     finally:
+        answering.join(LAST_REPORT_S)
         presence.close()

@@ -52,6 +52,13 @@ class Held:
             sync_folder(self.path.parent)
 
 
+def payload(path: Path) -> bytes | None:
+    """Return a message that may be done meanwhile, None where it is."""
+    with disk_errors(path), suppress(FileNotFoundError):
+        return path.read_bytes()
+    return None
+
+
 def kept_s(path: Path) -> float:
     """Return when a message was kept; 0.0 where its name does not say so."""
     stamp = path.name.partition("-")[0]

@@ -58,6 +58,11 @@ class Spool:
         with disk_errors(self.root):
             return slots.take(self.root / "slots", name, limit)
 
+    def take_turn(self, name: str, per_s: float) -> float:
+        """Return how many seconds to wait so that all processes together go on ``per_s`` times a second."""
+        with disk_errors(self.root):
+            return slots.take_turn(self.root / "slots", name, 1.0 / per_s, now_s=time.time())
+
     # arrivals
 
     def open_association(self, name: str) -> ArrivalFolder:
@@ -205,6 +210,11 @@ class Spool:
     def due_events(self, kind: str) -> Iterator[Path]:
         """As ``events``, without those that were put off until later."""
         return (path for path in self.events(kind) if held.is_due(path))
+
+    def read_events(self, kind: str) -> list[tuple[float, bytes]]:
+        """When each message of a kind was kept, in seconds since the epoch, and the message; oldest first."""
+        return [(held.kept_s(path), payload) for path in self.events(kind)
+                if (payload := held.payload(path)) is not None]
 
     def hold_event(self, path: Path) -> AbstractContextManager[Held | None]:
         """Hold a due message inside the block; None where another process is faster."""

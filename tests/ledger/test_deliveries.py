@@ -308,6 +308,7 @@ def test_results_that_newer_ones_replaced_are_not_sent_again(ledger):
 def test_results_that_retention_deleted_are_not_promised_again(ledger):
     delivery = delivered(ledger)
     with ledger.write() as c:
-        assert studies.forget_files(c, STUDY, now=after(100))
+        (study,) = studies.finished_studies(c, before=after(1000))
+        assert studies.forget_files(c, study, now=after(100), because="keep_days = 14")
     with pytest.raises(ClaimLost, match=r"lacks its files: retention deleted .* at 2026-11-22 12:01 UTC"):
         requeue(ledger, delivery.delivery_id)

@@ -38,8 +38,10 @@ def finished(ledger: Ledger, *, before=LATER) -> list[str]:
 
 
 def forget(ledger: Ledger) -> bool:
+    with ledger.read() as c:
+        seen = [study for study in studies.finished_studies(c, before=LATER) if study.study_uid == STUDY]
     with ledger.write() as c:
-        return studies.forget_files(c, STUDY, now=after(100))
+        return bool(seen) and studies.forget_files(c, seen[0], now=after(100), because="keep_days = 14")
 
 
 def test_an_open_study_is_not_finished(ledger):
@@ -187,7 +189,9 @@ def test_forgetting_marks_the_files_and_keeps_the_history(ledger):
         (row,) = census.studies(c, limit=9)
         event = census.timeline(c, STUDY)[-1]
     assert (row["instances"], row["deleted_at"]) == (2, after(100))
-    assert (event["kind"], event["data"]) == ("study_deleted", {"files": 2, "bytes": 1_060_000})
+    assert (event["kind"], event["data"]) == (
+        "study_deleted", {"files": 2, "bytes": 1_060_000, "because": "keep_days = 14"})
+    assert event["text"] == "2 file(s) deleted by retention: keep_days = 14"
     assert finished(ledger) == []
 
 
@@ -221,6 +225,10 @@ def test_result_folders_of_living_claims_and_of_kept_studies_stay(ledger):
     complete_job(ledger, job)
     with ledger.read() as c:
         assert jobs.result_folders(c) == {f"{job.job_id}/{job.claim.token}"}
-    forget(ledger)
+    delivery = claim_delivery(ledger)
+    send_all(ledger, delivery)
+    with ledger.write() as c:
+        deliveries.complete(c, delivery, now=NOW)
+    assert forget(ledger)
     with ledger.read() as c:
         assert jobs.result_folders(c) == frozenset()
