@@ -28,7 +28,7 @@ what is allowed and what to do next::
     ├─ EncodingError                 FAIL   exit 70   our fault; the input is kept
     ├─ UnforeseenFailure             FAIL   exit 70   our fault; the input is kept
     ├─ DeliveryError                        exit 69
-    │  ├─ PeerUnreachable RETRY · PeerBusy RETRY · AssociationRejectedTransient RETRY
+    │  ├─ PeerUnreachable RETRY · TlsFailed RETRY · PeerBusy RETRY · AssociationRejectedTransient RETRY
     │  └─ AssociationRejectedPermanent FAIL · PeerRefused FAIL
     ├─ SpoolError
     │  └─ SpoolFull RETRY · SpoolUnavailable RETRY   exit 74, spends no budget
@@ -347,6 +347,15 @@ class DeliveryError(DicomNodeError):
 
 class PeerUnreachable(DeliveryError):
     """No TCP connection, no answer, or the association broke."""
+
+    verdict = Verdict.RETRY
+
+
+class TlsFailed(DeliveryError):
+    """One side does not accept the other's certificate, or no version or cipher suite of TLS is shared.
+
+    Certificates expire and are renewed: the delivery waits for that, within its age.
+    """
 
     verdict = Verdict.RETRY
 

@@ -90,25 +90,28 @@ class Contexts:
     ----------
     listens:
         Whether we are the side that is called.
-
-    Raises
-    ------
-    ConfigError
-        If the files cannot be used; later, a broken change is logged once and the old context stays.
     """
 
     def __init__(self, files: TlsFiles, *, listens: bool) -> None:
         self._files = files
         self._listens = listens
         self._lock = threading.Lock()
-        self._stamp = files.stamp
-        self._context = context(files, listens=listens)
+        self._stamp: tuple[Any, ...] = ()
+        self._context: ssl.SSLContext | None = None
 
     def current(self) -> ssl.SSLContext:
-        """The context for the next connection; open ones keep theirs."""
+        """The context for the next connection; open ones keep theirs.
+
+        Raises
+        ------
+        ConfigError
+            If the files cannot be used and never could; a later, broken change is logged once.
+        """
         with self._lock:
             stamp = self._files.stamp
-            if stamp != self._stamp:
+            if self._context is None:
+                self._stamp, self._context = stamp, context(self._files, listens=self._listens)
+            elif stamp != self._stamp:
                 self._stamp = stamp
                 self._renew()
             return self._context

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from dicomnode.domain.node import NodeSettings, Peer, ReceiveSettings
 from dicomnode.receive import scp
 from dicomnode.spool import Spool
+from dicomnode.tls import Contexts
 
 PEERS: Mapping[str, Peer] = MappingProxyType({"scanner": Peer(name="scanner", ae_title="SCANNER")})
 
@@ -23,9 +24,12 @@ class Receiver:
 
     port: int
     spool: Spool
+    tls_port: int = 0
+    refused: list[dict[str, str]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
     notified: threading.Event = field(default_factory=threading.Event)
+
 
     def finish(self) -> None:
         """Stop it and wait until it has."""
@@ -33,6 +37,14 @@ class Receiver:
         if self.thread is not None:
             self.thread.join(60)
             assert not self.thread.is_alive()
+
+
+class _Watch:
+    def __init__(self, told: Receiver) -> None:
+        self._told = told
+
+    def refused(self, *, address: str, calling: str, reason: str) -> None:
+        self._told.refused.append({"address": address, "calling": calling, "reason": reason})
 
 
 def free_port() -> int:
@@ -43,17 +55,17 @@ def free_port() -> int:
 
 @contextmanager
 def receiver(root: Path, *, peers: Mapping[str, Peer] = PEERS, min_free_bytes: int = 0,
-             **settings: object) -> Iterator[Receiver]:
+             tls: Contexts | None = None, **settings: object) -> Iterator[Receiver]:
     """Serve on a free port until the block ends; ``settings`` are those of ``[receive]``."""
     spool = Spool(root, min_free_bytes=min_free_bytes)
     spool.prepare()
-    made = Receiver(free_port(), spool)
+    made = Receiver(free_port(), spool, tls_port=free_port() if tls else 0)
     node = NodeSettings(bind="127.0.0.1", port=made.port, data_dir=root)
     ready = threading.Event()
 
     def serve() -> None:
         scp.serve(node, ReceiveSettings(**settings), peers, spool, stop=made.stop,
-                  notify=made.notified.set, ready=ready.set)
+                  notify=made.notified.set, ready=ready.set, watch=_Watch(made), tls=tls, tls_port=made.tls_port)
 
     made.thread = threading.Thread(target=serve, name="receiver")
     made.thread.start()

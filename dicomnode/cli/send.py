@@ -20,6 +20,7 @@ def send(context: Context, *, path: Path, peer: str) -> None:
     """
     from dicomnode.deliver.scu import send_files
     from dicomnode.errors import UnusableInput
+    from dicomnode.run.protection import for_calls
 
     config = context.config
     if peer not in config.peers:
@@ -38,6 +39,7 @@ def send(context: Context, *, path: Path, peer: str) -> None:
         timeout_s=config.delivery.timeout_s,
         progress=None,
         skipped=skip,
+        tls=for_calls(config.tls),
     )
     if not sent:
         raise UnusableInput(f"{path}: holds no DICOM instance; nothing was sent to {peer}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
 from dicomnode.domain.dicom import uid
 from dicomnode.domain.node import Peer
 from dicomnode.errors import CannotUnderstand, DicomNodeError, Mismatch, NotOurSopClass, OutOfResources, RefusedInstance
+from dicomnode.receive.caller import Caller, peers_called, why_not
 from dicomnode.receive.command import Command
 from dicomnode.receive.negotiate import APPLICATION_CONTEXT, Context, Request
 from dicomnode.receive.walk import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, Walk
@@ -34,14 +34,15 @@ class RefusedAssociation(Exception):
         self.answer = answer
 
 
-def admit_association(request: Request, address: str, *, ae_title: str, peers: Mapping[str, Peer],
+def admit_association(request: Request, caller: Caller, *, ae_title: str, peers: Mapping[str, Peer],
                       unknown_peers: str) -> Peer | None:
     """The peer that calls, or None for an unknown one where the configuration accepts those.
 
     Raises
     ------
     RefusedAssociation
-        The calling AE title is unknown or calls from an address that is not its own, or the called one is not ours.
+        The calling AE title is unknown or calls from an address, over plain TCP or with a certificate that is not its
+        own, or the called one is not ours.
     """
     if not request.protocol_version & 1:
         raise RefusedAssociation(f"protocol version {request.protocol_version:#x}", NO_PROTOCOL_VERSION)
@@ -49,27 +50,19 @@ def admit_association(request: Request, address: str, *, ae_title: str, peers: M
         raise RefusedAssociation(f"application context {request.application_context!r}", NO_APPLICATION_CONTEXT)
     if request.called != ae_title:
         raise RefusedAssociation(f"called AE title {request.called!r}, ours is {ae_title!r}", CALLED_NOT_RECOGNIZED)
-    known = [peer for peer in peers.values() if peer.ae_title == request.calling]
+    known = peers_called(request.calling, peers)
     if not known:
         if unknown_peers == "accept":
             return None
         raise RefusedAssociation(
             f"calling AE title {request.calling!r} is no peer of the configuration", CALLING_NOT_RECOGNIZED)
+    reasons = []
     for peer in known:
-        if _may_call_from(peer, address):
+        reason = why_not(peer, caller)
+        if not reason:
             return peer
-    raise RefusedAssociation(
-        f"{request.calling!r} calls from {address}, which [peers.{known[0].name}] addresses does not hold",
-        CALLING_NOT_RECOGNIZED)
-
-
-def _may_call_from(peer: Peer, address: str) -> bool:
-    if not peer.addresses:
-        return True
-    caller = ip_address(address.partition("%")[0])
-    if isinstance(caller, IPv6Address) and caller.ipv4_mapped:
-        caller = caller.ipv4_mapped
-    return any(caller in ip_network(block, strict=False) for block in peer.addresses)
+        reasons.append(reason)
+    raise RefusedAssociation(f"{request.calling!r} {'; '.join(reasons)}", CALLING_NOT_RECOGNIZED)
 
 
 def admit_command(command: Command, context: Context, *, sop_classes: Collection[str]) -> None:

@@ -23,11 +23,13 @@ from dicomnode.receive.command import BadCommand, Command
 from dicomnode.receive.commit_request import REQUEST, admit_commit_request, commit_request
 from dicomnode.receive.event_report import commitment_event
 from dicomnode.receive.file_meta import head
+from dicomnode.receive.limits import Limits
 from dicomnode.receive.negotiate import STORAGE_COMMITMENT_PUSH_MODEL, Context
 from dicomnode.receive.over import ProtocolError
+from dicomnode.receive.reasons import INVALID_PARAMETER, NOT_SPECIFIED
 from dicomnode.receive.stores import ArrivalSpool, AssociationFolder, IncomingFile
 from dicomnode.receive.walk import walk_for
-from dicomnode.receive.wire import COMMAND, INVALID_PARAMETER, LAST, NOT_SPECIFIED, Wire
+from dicomnode.receive.wire import COMMAND, LAST, Wire
 
 MOST_COMMAND_BYTES: Final = 1 << 16
 MOST_EVENT_BYTES: Final = 1 << 24
@@ -66,8 +68,9 @@ class Association:
         Called when something new is durable, at most every quarter of a second.
     """
 
-    def __init__(self, wire: Wire, contexts: Mapping[int, Context], *, calling: str, called: str, address: str, peer: Peer | None,
-                 settings: ReceiveSettings, spool: ArrivalSpool, notify: Callable[[], None]) -> None:
+    def __init__(self, wire: Wire, contexts: Mapping[int, Context], *, calling: str, called: str, address: str,
+                 peer: Peer | None, settings: ReceiveSettings, spool: ArrivalSpool,
+                 notify: Callable[[], None]) -> None:
         self.stored = 0
         self.refusals = Refusals()
         self._wire = wire
@@ -77,6 +80,7 @@ class Association:
         self._address = address
         self._peer = peer
         self._settings = settings
+        self._limits = Limits(settings, peer, spool)
         self._spool = spool
         self._notify = notify
         self._notified_s = 0.0
@@ -140,7 +144,8 @@ class Association:
         return SUCCESS
 
     def _store(self, context_id: int, context: Context, request: Command) -> None:
-        admit_command(request, context, sop_classes=self._settings.sop_classes)
+        admit_command(request, context, sop_classes=self._limits.sop_classes)
+        self._limits.count_object()
         incoming = self._open_folder().begin()
         try:
             incoming.write(head(
@@ -155,6 +160,7 @@ class Association:
             raise
         self.stored += 1
         self._wake_keeper()
+        self._wire.hold(self._limits.turn_s())
 
     def _stream(self, context_id: int, context: Context, request: Command, incoming: IncomingFile) -> None:
         walk = walk_for(context.transfer_syntax, most_bytes=self._most_bytes)
@@ -199,9 +205,8 @@ class Association:
         self._wake_keeper()
 
     def _keep_request(self, context_id: int, context: Context, request: Command) -> None:
-        admit_commit_request(request, self._peer, self._calling, offered=self._settings.storage_commitment)
-        kept = commit_request(self._whole_data(context_id), transfer_syntax_uid=context.transfer_syntax,
-                              calling=self._calling)
+        peer = admit_commit_request(request, self._peer, self._calling, offered=self._settings.storage_commitment)
+        kept = commit_request(self._whole_data(context_id), transfer_syntax_uid=context.transfer_syntax, peer=peer.name)
         try:
             self._spool.put_event(REQUEST, kept)
         except SpoolError as error:

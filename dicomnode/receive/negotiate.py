@@ -24,6 +24,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
 from dicomnode.domain.dicom import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicomnode.domain.node import Peer
 from dicomnode.receive.syntaxes import EXPLICIT_LE, IMPLICIT_LE
 
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
@@ -80,6 +81,14 @@ def offered_contexts(sop_classes: Sequence[str], transfer_syntaxes: Sequence[str
     return [build_context(VERIFICATION, plain), commitment, *storage]
 
 
+def offered_to(peer: Peer | None, offered: list[PresentationContext]) -> list[PresentationContext]:
+    """What of ``offered`` this peer may ask for: its own storage classes, where its table names any."""
+    if peer is None or not peer.sends:
+        return offered
+    return [context for context in offered
+            if context.abstract_syntax in {*peer.sends, VERIFICATION, STORAGE_COMMITMENT_PUSH_MODEL}]
+
+
 def accept(request: Request, offered: list[PresentationContext], *, max_pdu_bytes: int,
            ) -> tuple[bytes, Mapping[int, Context]]:
     """The A-ASSOCIATE-AC that answers ``request``, and the contexts it accepts by their ids."""
@@ -105,10 +114,10 @@ def accept(request: Request, offered: list[PresentationContext], *, max_pdu_byte
     return bytes(A_ASSOCIATE_AC(answer).encode()), accepted
 
 
-def refused_contexts(request: Request, accepted: Mapping[int, Context], offered: Sequence[PresentationContext],
-                     ) -> tuple[str, ...]:
+def refused_contexts(request: Request, accepted: Mapping[int, Context], offered: list[PresentationContext],
+                     peer: Peer | None = None) -> tuple[str, ...]:
     """Each SOP Class that was proposed and not accepted as proposed, with its name and why; each said once."""
-    ours = {str(context.abstract_syntax) for context in offered}
+    ours, its = ({str(context.abstract_syntax) for context in some} for some in (offered, offered_to(peer, offered)))
     said: dict[str, None] = {}
     for context in request.primitive.presentation_context_definition_list:
         if context.context_id in accepted:
@@ -117,6 +126,8 @@ def refused_contexts(request: Request, accepted: Mapping[int, Context], offered:
         title = abstract if abstract.name == abstract else f"{abstract} {abstract.name}"
         if abstract not in ours:
             said[f"{title}: not in [receive] sop_classes"] = None
+        elif abstract not in its:
+            said[f"{title}: not in sends of this peer's table"] = None
         else:
             syntaxes = ", ".join(UID(str(syntax)).name for syntax in context.transfer_syntax)
             said[f"{title}: transfer syntax {syntaxes or 'missing'} is not taken"] = None

@@ -21,6 +21,10 @@ class Overdue(AssociationOver):
     """ARTIM expired before the A-ASSOCIATE-RQ was whole: the connection is closed without a word (PS3.8 AA-2)."""
 
 
+class Untrusted(AssociationOver):
+    """The peer did not prove who it is, or speaks no TLS that we speak; the alert is sent already."""
+
+
 class ProtocolError(AssociationOver):
     """The peer broke PS3.8 or let its time pass; ``reason`` goes into our A-ABORT."""
 

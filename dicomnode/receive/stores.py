@@ -45,6 +45,9 @@ class ArrivalSpool(Protocol):
     def take_slot(self, name: str, limit: int, /) -> Place | None:
         """Return one of ``limit`` places that all processes share, or None."""
 
+    def take_turn(self, name: str, per_s: float, /) -> float:
+        """Return how many seconds to wait so that all who ask under ``name`` go on ``per_s`` times a second."""
+
     def put_event(self, kind: str, payload: bytes, /) -> None:
         """Keep a message for the keeper."""
 

@@ -52,6 +52,6 @@ class WaitingRoom:
         oldest = next(connection for connection, held_by in self._waiting.items() if held_by == address)
         del self._waiting[oldest]
         with suppress(OSError):  # the peer was faster
-            oldest.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(oldest, socket.SHUT_RDWR)  # under TLS too: the end of the stream, not of a session
         _log.warning("connection_closed", address=address,
                      reason="too many connections without an association; the oldest was closed for a new one")

@@ -12,6 +12,7 @@ left out: they hold back acknowledgements, and such senders became slower again.
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from math import inf
@@ -19,21 +20,19 @@ from struct import Struct
 from typing import Final
 
 from dicomnode.receive.over import AssociationOver, Overdue, PeerGone, ProtocolError, Released, Stopping
+from dicomnode.receive.progress import Progress
+from dicomnode.receive.reasons import INVALID_PARAMETER, NOT_SPECIFIED, UNEXPECTED_PDU, UNRECOGNIZED_PDU
 
 ASSOCIATE_RQ: Final = 0x01
 DATA_TF: Final = 0x04
 RELEASE_RQ: Final = 0x05
 RELEASE_RP: Final = 0x06
 ABORT: Final = 0x07
+TLS_HANDSHAKE: Final = 0x16
+"""No PDU, but what a TLS client says first (RFC 8446 5.1)."""
 
 COMMAND: Final = 0x01
 LAST: Final = 0x02
-
-NOT_SPECIFIED: Final = 0
-UNRECOGNIZED_PDU: Final = 1
-UNEXPECTED_PDU: Final = 2
-INVALID_PARAMETER: Final = 6
-"""Reasons of an A-ABORT by the service provider (PS3.8 Table 9-26)."""
 
 BUFFER_BYTES: Final = 1 << 18
 MOST_ASSOCIATE_BYTES: Final = 1 << 20
@@ -78,10 +77,17 @@ class Wire:
         self._pdu_left = self._pdv_left = 0
         self._context_id = self._control = -1
         self._give_up_s = inf
+        self._progress = Progress(window_s=silence_s)
         seconds, fraction = divmod(TICK_S, 1)
-        connection.setblocking(True)  # noqa: FBT003  the name of the standard library's only parameter
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(seconds), int(fraction * 1e6)))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(int(silence_s) or 1, 0))
+        self._silence_s = silence_s
+        self._is_tls = isinstance(connection, ssl.SSLSocket)
+        if self._is_tls:  # Python's ssl tries again for ever where the kernel's own time limit strikes
+            connection.settimeout(TICK_S)
+        else:
+            connection.setblocking(True)  # noqa: FBT003  the name of the standard library's only parameter
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO,
+                                  _TIMEVAL.pack(int(seconds), int(fraction * 1e6)))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(int(silence_s) or 1, 0))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     # reading
@@ -97,7 +103,8 @@ class Wire:
         self._give_up_s = time.monotonic() + within_s
         kind, length = self._pdu_head()
         if kind != ASSOCIATE_RQ:
-            raise ProtocolError(f"PDU type {kind:#04x} before A-ASSOCIATE-RQ", UNEXPECTED_PDU)
+            hint = ": TLS on the port of plain associations?" if kind == TLS_HANDSHAKE else ""
+            raise ProtocolError(f"PDU type {kind:#04x} before A-ASSOCIATE-RQ{hint}", UNEXPECTED_PDU)
         if length > MOST_ASSOCIATE_BYTES:
             raise ProtocolError(f"A-ASSOCIATE-RQ of {length} bytes", INVALID_PARAMETER)
         request = _PDU.pack(kind, length) + self._copy(length)
@@ -177,19 +184,24 @@ class Wire:
             self._end += self._receive()
 
     def _receive(self) -> int:
+        began_s = time.monotonic()
         for _ in range(self._silent_ticks):
             if time.monotonic() >= self._give_up_s:
                 raise Overdue("ARTIM expired: the A-ASSOCIATE-RQ is not complete")
             try:
                 size = self._connection.recv_into(self._buffer[self._end:])
-            except BlockingIOError:
+            except (BlockingIOError, TimeoutError):
                 if self.at_boundary and self._stop.is_set():
                     raise Stopping("the node stops") from None
                 continue
             except OSError as error:
-                raise PeerGone(f"connection lost: {error.strerror}") from error
+                raise PeerGone(f"connection lost: {error.strerror or error}") from error
             if not size:
                 raise PeerGone("connection closed by the peer without release")
+            if self.at_boundary and self._end == self._start:
+                self._progress.begin()
+            else:
+                self._progress.took(size, time.monotonic() - began_s)
             if _QUICKACK is not None:
                 self._connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             return size
@@ -197,12 +209,21 @@ class Wire:
 
     # writing
 
+    def hold(self, seconds: float) -> None:
+        """Let time pass before the next answer; a node that stops does not wait."""
+        if seconds:
+            self._stop.wait(seconds)
+
     def send(self, data: bytes) -> None:
         """Send a whole PDU."""
         try:
+            if self._is_tls:
+                self._connection.settimeout(self._silence_s)
             self._connection.sendall(data)
+            if self._is_tls:
+                self._connection.settimeout(TICK_S)
         except OSError as error:
-            raise PeerGone(f"connection lost: {error.strerror}") from error
+            raise PeerGone(f"connection lost: {error.strerror or error}") from error
 
     def send_command(self, context_id: int, command: bytes) -> None:
         """Send a command set, in as many PDUs as the peer's announced maximum asks for."""

@@ -7,8 +7,10 @@ import threading
 from dicomnode import logs
 from dicomnode.domain.node import NodeConfig
 from dicomnode.receive import scp
+from dicomnode.run.auditing import Auditor
 from dicomnode.run.bell import ring
 from dicomnode.run.presence import Presence
+from dicomnode.run.protection import for_callers
 from dicomnode.spool import Spool
 
 log = logs.get("run")
@@ -20,12 +22,14 @@ def run(config: NodeConfig, stop: threading.Event) -> None:
     Raises
     ------
     ConfigError
-        If the port cannot be bound: something else listens there.
+        If a port cannot be bound: something else listens there; or the files of ``[tls]`` cannot be used.
     """
+    tls = for_callers(config.tls)
     spool = Spool(config.spool_dir, min_free_bytes=config.receive.min_free_bytes)
     spool.prepare()
     folder = config.node.data_dir / "run"
     presence = Presence(folder, "receiver")
+    auditor = Auditor(config)
     try:
         scp.serve(
             config.node,
@@ -34,7 +38,16 @@ def run(config: NodeConfig, stop: threading.Event) -> None:
             spool,
             stop=stop,
             notify=lambda: ring(folder, "keeper"),
-            ready=lambda: log.info("role_started", role="receiver", port=config.node.port),
+            ready=lambda: log.info("role_started", role="receiver", **_ports(config)),
+            watch=auditor,
+            tls=tls,
+            tls_port=config.tls.port,
         )
     finally:
+        auditor.close()
         presence.close()
+
+
+def _ports(config: NodeConfig) -> dict[str, int]:
+    plain = {"port": config.node.port} if config.receive.plain else {}
+    return plain | ({"tls_port": config.tls.port} if config.tls.port else {})

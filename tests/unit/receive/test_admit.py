@@ -6,6 +6,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from dicomnode.domain.node import Peer
 from dicomnode.errors import CannotUnderstand, Mismatch, NotOurSopClass, SpoolFull, SpoolUnavailable
 from dicomnode.receive.admit import RefusedAssociation, admit_association, admit_command, admit_instance, status_of
+from dicomnode.receive.caller import Caller
 from dicomnode.receive.command import C_STORE, Command
 from dicomnode.receive.negotiate import APPLICATION_CONTEXT, Context, Request
 from dicomnode.receive.walk import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, Walk
@@ -23,7 +24,7 @@ def request(**changes: object) -> Request:
 
 
 def admitted(address: str = "10.1.2.3", unknown_peers: str = "refuse", **changes: object) -> Peer | None:
-    return admit_association(request(**changes), address, ae_title="DICOMNODE", peers=PEERS,
+    return admit_association(request(**changes), Caller(address), ae_title="DICOMNODE", peers=PEERS,
                              unknown_peers=unknown_peers)
 
 
