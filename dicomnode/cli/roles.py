@@ -21,11 +21,18 @@ def _begin(context: Context) -> Event:
     return stop_on_signals()
 
 
+def _without_decoders() -> None:
+    from dicomnode.run.undecoded import shut_out_decoders
+
+    shut_out_decoders()
+
+
 @click.command(short_help="Run the whole node, supervised.")
 @click.pass_obj
 def serve(context: Context) -> None:
     """Run the whole node: receivers, keeper, workers, senders and status page, supervised."""
     from dicomnode.run import supervisor
+    from dicomnode.run.auditing import activity
 
     stop = _begin(context)
     if context.config.node.migrate:
@@ -34,25 +41,34 @@ def serve(context: Context) -> None:
         Ledger(context.config.database_url).upgrade()
     _ = context.ledger, context.models
     context.ledger.dispose()
-    supervisor.run(context.config, stop)
+    with activity(context.config, "serve"):
+        supervisor.run(context.config, stop)
 
 
 @click.command(short_help="Accept associations and put images on disk.")
 @click.pass_obj
 def receive(context: Context) -> None:
     """Accept associations and put images on disk; needs no database."""
+    _without_decoders()
     from dicomnode.run import receiver
+    from dicomnode.run.auditing import activity
 
-    receiver.run(context.config, _begin(context))
+    stop = _begin(context)
+    with activity(context.config, "receive"):
+        receiver.run(context.config, stop)
 
 
 @click.command(short_help="Index, match complete studies, rescue, clean up.")
 @click.pass_obj
 def keep(context: Context) -> None:
     """Index what arrived, match complete studies, rescue dropped work, clean up."""
+    _without_decoders()
     from dicomnode.run import keeper
+    from dicomnode.run.auditing import activity
 
-    keeper.run(context.config, context.ledger, context.models, _begin(context))
+    stop = _begin(context)
+    with activity(context.config, "keep"):
+        keeper.run(context.config, context.ledger, context.models, stop)
 
 
 @click.command()
@@ -60,8 +76,11 @@ def keep(context: Context) -> None:
 def work(context: Context) -> None:
     """Analyse studies: one job at a time, the models warm."""
     from dicomnode.run import worker
+    from dicomnode.run.auditing import activity
 
-    worker.run(context.config, context.ledger, [model for model, _ in context.models.values()], _begin(context))
+    stop = _begin(context)
+    with activity(context.config, "work"):
+        worker.run(context.config, context.ledger, [model for model, _ in context.models.values()], stop)
 
 
 @click.command()
@@ -69,8 +88,11 @@ def work(context: Context) -> None:
 def deliver(context: Context) -> None:
     """Send results to their peers."""
     from dicomnode.run import sender
+    from dicomnode.run.auditing import activity
 
-    sender.run(context.config, context.ledger, _begin(context))
+    stop = _begin(context)
+    with activity(context.config, "deliver"):
+        sender.run(context.config, context.ledger, stop)
 
 
 @click.command(short_help="Serve the status page and the metrics endpoint.")
@@ -78,6 +100,9 @@ def deliver(context: Context) -> None:
 def web(context: Context) -> None:
     """Serve the status page and the metrics endpoint; reads the ledger, writes nothing."""
     from dicomnode.ledger.engine import Ledger
+    from dicomnode.run.auditing import activity
     from dicomnode.web import app
 
-    app.run(context.config, Ledger(context.config.database_url), _begin(context))
+    stop = _begin(context)
+    with activity(context.config, "web"):
+        app.run(context.config, Ledger(context.config.database_url), stop)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count, islice
@@ -15,8 +15,10 @@ from dicomnode.domain.node import NodeConfig
 from dicomnode.domain.study import InstanceRecord
 from dicomnode.errors import CannotUnderstand, SpoolUnavailable
 from dicomnode.ledger import events, studies
+from dicomnode.ledger.copies import IDENTICAL
 from dicomnode.ledger.engine import Ledger
 from dicomnode.read import header
+from dicomnode.run.auditing import Auditor
 from dicomnode.spool import Arrival, Spool
 
 BATCH: Final = 256
@@ -35,6 +37,7 @@ class Indexer:
     """Moves arrivals into the store and the ledger."""
 
     def __init__(self, config: NodeConfig, spool: Spool, ledger: Ledger) -> None:
+        self._auditor = Auditor(config)
         self._fallback = {p.ae_title: p.charset_fallback for p in config.peers.values() if p.charset_fallback}
         self._spool = spool
         self._ledger = ledger
@@ -65,9 +68,18 @@ class Indexer:
                 log.warning("instance_differs", what=outcome.what, sop_instance_uid=outcome.sop_instance_uid)
         for association, study_uid in {(item.arrival.association, item.record.study_uid) for item in foreign}:
             self._spool.mark_fed(association, study_uid)
+        self._audit(read, {one.sop_instance_uid: one.what for one in outcomes})
         for item in read:
             self._spool.unlink_arrival(item.arrival.path)
         return len(arrivals)
+
+    def _audit(self, read: Sequence[_Read], what: Mapping[str, str]) -> None:
+        """Note what came before its arrival is forgotten: after a crash it is noted again, as the same image."""
+        came: dict[str, list[tuple[str, InstanceRecord, str]]] = {}
+        for item in read:
+            was = what.get(item.record.sop_instance_uid, IDENTICAL)
+            came.setdefault(item.arrival.association, []).append((item.arrival.path.name, item.record, was))
+        self._auditor.note(came)
 
     def _read(self, arrival: Arrival, now: datetime) -> _Read | None:
         try:
