@@ -86,6 +86,9 @@ def _rows(outcome: RouteOutcome) -> list[dict[str, object]]:
 
 
 def _verdict(verdict: SeriesVerdict) -> dict[str, object]:
+    reasons = list(verdict.reasons)
+    if verdict.unreadable and not reasons:
+        reasons = [f"it will be refused when it is read, and no other series fits: {verdict.unreadable}"]
     return {
         "model": verdict.model,
         "role": verdict.role,
@@ -94,8 +97,8 @@ def _verdict(verdict: SeriesVerdict) -> dict[str, object]:
         "says": "not eligible" if verdict.score is None else "passed over" if verdict.reasons else "chosen",
         "score": None if verdict.score is None else round(verdict.score, SCORE_DIGITS),
         "parts": [asdict(part) for part in verdict.parts],
-        "reasons": list(verdict.reasons),
-        "because": "; ".join((*verdict.reasons, *_parts(verdict))),
+        "reasons": reasons,
+        "because": "; ".join((*reasons, *_parts(verdict))),
     }
 
 

@@ -142,6 +142,7 @@ class SeriesVerdict:
     reasons: tuple[str, ...]
     parts: tuple[ScorePart, ...] = ()
     slices: int = 0
+    unreadable: str = ""  # why the reader of pixels will refuse it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomnode.domain.dicom import InstanceRef, uid
+from dicomnode.domain.slice_names import SliceNames, slice_names
 
 Vector = NDArray[np.float64]
 
@@ -54,8 +55,8 @@ class SlicePlane:
         Pixel Spacing (0028,0030): distance between rows, distance between columns.
     thickness_mm:
         Slice Thickness (0018,0050), 0 if absent.
-    frame:
-        Frame number, 1-based; 1 for a single-frame instance.
+    frame, number:
+        Frame number, 1-based, 1 for a single-frame instance; Instance Number (0020,0013), None if absent.
     """
 
     position_lps_mm: Vector
@@ -65,6 +66,7 @@ class SlicePlane:
     instance: InstanceRef
     frame: int = 1
     thickness_mm: float = 0.0
+    number: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse cosines that are no orthonormal pair, spacing that is not positive, and what is not finite."""
@@ -137,6 +139,11 @@ class SliceStack:
         """Place of each plane along the common normal, increasing."""
         positions = np.stack([plane.position_lps_mm for plane in self.planes])
         return np.asarray(positions @ self.normal_lps, dtype=np.float64)
+
+    @property
+    def slice_names(self) -> SliceNames:
+        """What people call the slices."""
+        return slice_names((plane.frame, plane.number) for plane in self.planes)
 
     @property
     def gaps_mm(self) -> Vector:

@@ -102,8 +102,8 @@ def _unevenness(stack: SliceStack) -> str:
     gaps, usual = stack.gaps_mm, stack.slice_spacing_mm
     if np.ptp(gaps) <= _tolerance_mm(stack) and np.ptp(gaps) * len(gaps) <= stack.position_error_mm:
         return f"has slices that lie up to {stack.position_error_mm:.2g} mm beside one line"
-    return (f"has slices {gaps.min():.4g} to {gaps.max():.4g} mm apart, usually {usual:.4g} mm, the widest gap after "
-            f"slice {int(gaps.argmax()) + 1}")
+    return (f"has slices {gaps.min():.4g} to {gaps.max():.4g} mm apart, usually {usual:.4g} mm, the widest gap "
+            f"{stack.slice_names.after(int(gaps.argmax()))}")
 
 
 def _is_even(stack: SliceStack) -> bool:

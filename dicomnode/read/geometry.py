@@ -12,6 +12,7 @@ from pydicom import Dataset
 
 from dicomnode.domain.dicom import InstanceRef
 from dicomnode.domain.model import SPLITTERS
+from dicomnode.domain.slice_names import slice_names
 from dicomnode.domain.volume import SAME_ORIENTATION_TOLERANCE, SlicePlane, SliceStack
 from dicomnode.errors import (
     DuplicatePositions,
@@ -80,6 +81,7 @@ def _plane(header: Dataset, frame: int) -> SlicePlane:
         return SlicePlane(
             position_lps_mm=np.array(position), row_lps=np.array(cosines[:3]), column_lps=np.array(cosines[3:]),
             pixel_spacing_mm=(spacing[0], spacing[1]), thickness_mm=_thickness_mm(header, frame), frame=frame,
+            number=whole(header, "InstanceNumber", 0) if texts(header, "InstanceNumber") else None,
             instance=InstanceRef(sop_class_uid=_text(header, "SOPClassUID"),
                                  sop_instance_uid=_text(header, "SOPInstanceUID")),
         )
@@ -166,10 +168,11 @@ def _refuse_duplicates(planes: Sequence[SlicePlane], frames: Sequence[Frame]) ->
     same = np.flatnonzero(np.diff(along) < SAME_PLACE_MM)
     if not len(same):
         return
+    names = slice_names((plane.frame, plane.number) for plane in planes)
     told = {keyword: len(values_of(frames, keyword)) for keyword in SPLITTERS}
     hints = [f"{keyword} has {count} values" for keyword, count in told.items() if count > 1]
     msg = (
-        f"{len(same) + 1} images share places: slices {same[0] + 1} and {same[0] + 2} of {len(planes)} lie "
+        f"{len(same) + 1} images share places: {names.pair(same[0])} of {len(planes)} lie "
         f"{along[same[0] + 1] - along[same[0]]:.3f} mm apart; one image per place is needed, send the phases as "
         "series of their own" + (f", or name in the model file which to take: split_by ({'; '.join(hints)})"
                                  if hints else "")

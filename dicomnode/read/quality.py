@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from dicomnode.domain.settings import QualitySettings
+from dicomnode.domain.slice_names import SliceNames
 from dicomnode.domain.volume import Volume
 from dicomnode.errors import PoorPixels
 from dicomnode.read.padding import is_padding, padding_of
@@ -81,23 +82,25 @@ def defects(volume: Volume, sources: Sequence[Dataset] = ()) -> tuple[Defect, ..
     sources:
         The headers, where there are any: they name the stored range and what is no part of the image.
     """
-    values = volume.values_zyx
+    values, names = volume.values_zyx, volume.stack.slice_names
     lows, highs = values.min(axis=(1, 2)), values.max(axis=(1, 2))
-    found = [*_constant(lows, highs), *_duplicates(values, lows, highs), *_saturated(values, sources, lows, highs)]
+    found = [*_constant(lows, highs, names), *_duplicates(values, lows, highs, names),
+             *_saturated(volume, sources, lows, highs)]
     if volume.modality == "CT":
         found += _not_hounsfield(values, sources)
     return tuple(found)
 
 
-def _constant(lows: Values, highs: Values) -> Iterator[Defect]:
+def _constant(lows: Values, highs: Values, names: SliceNames) -> Iterator[Defect]:
     flat = np.flatnonzero(lows == highs)
     if flat.size:
         levels = sorted({f"{float(lows[index]):g}" for index in flat})
         shown = levels[0] if len(levels) == 1 else f"{levels[0]} and others"
-        yield Defect(check="constant_slices", says=f"{_slices(flat)} of {len(lows)} hold one value only ({shown})")
+        yield Defect(check="constant_slices",
+                     says=f"{names.several(flat)} of {len(lows)} hold one value only ({shown})")
 
 
-def _duplicates(values: Values, lows: Values, highs: Values) -> Iterator[Defect]:
+def _duplicates(values: Values, lows: Values, highs: Values, names: SliceNames) -> Iterator[Defect]:
     """Compare slices whole that have the same extremes and the same pixels at some places."""
     rows, columns = (max(1, size // 16) for size in values.shape[1:])
     first: dict[tuple[float, float, bytes], int] = {}
@@ -113,18 +116,19 @@ def _duplicates(values: Values, lows: Values, highs: Values) -> Iterator[Defect]
         index, known = same[0]
         more = f", and {len(same) - 1} more" if len(same) > 1 else ""
         yield Defect(check="duplicate_slices",
-                     says=f"slice {index + 1} has the same pixels as slice {known + 1}{more}")
+                     says=f"{names.one(index)} has the same pixels as {names.one(known)}{more}")
 
 
-def _saturated(values: Values, sources: Sequence[Dataset], lows: Values, highs: Values) -> Iterator[Defect]:
+def _saturated(volume: Volume, sources: Sequence[Dataset], lows: Values, highs: Values) -> Iterator[Defect]:
+    values = volume.values_zyx
     top = highs.max()
     touching = np.flatnonzero((highs == top) & (lows < top))
     shares = np.array([np.count_nonzero(values[index] == top) / values[index].size for index in touching])
     cut = touching[shares >= SATURATED_FRACTION] if touching.size else touching
     if cut.size and (_is_an_end(float(top), sources) or _ends_abruptly(values, cut, float(top))):
         yield Defect(check="saturation", says=(
-            f"in {_slices(cut)} up to {100 * shares.max():.1f} % of the pixels have the highest value {float(top):g}: "
-            "the range was cut off there"))
+            f"in {volume.stack.slice_names.several(cut)} up to {100 * shares.max():.1f} % of the pixels have the "
+            f"highest value {float(top):g}: the range was cut off there"))
 
 
 def _is_an_end(top: float, sources: Sequence[Dataset]) -> bool:
@@ -183,16 +187,3 @@ def _rescale(sources: Sequence[Dataset]) -> str:
         return ""
     how = rescale(sources[0], 1)
     return f" (Rescale Slope {how.slope:g}, Intercept {how.intercept:g})"
-
-
-def _slices(indices: Sequence[int] | NDArray[np.intp]) -> str:
-    """Name slices, counted from 1: single ones and ranges, the first five of them."""
-    runs: list[list[int]] = []
-    for index in (int(one) + 1 for one in indices):
-        if runs and index == runs[-1][-1] + 1:
-            runs[-1].append(index)
-        else:
-            runs.append([index])
-    named = [f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
-    more = f" and {len(named) - 5} more places" if len(named) > 5 else ""  # noqa: PLR2004 - as the docstring says
-    return f"slice{'s' if len(indices) > 1 else ''} {', '.join(named[:5])}{more}"

@@ -11,6 +11,7 @@ from dicomnode.route.judge import Judged
 
 Taken: TypeAlias = dict[str, Judged]
 """Role → what fills it."""
+Rank: TypeAlias = tuple[bool, float, int, float, str]
 
 
 def assigned(roles: Sequence[InputRole], judged: Mapping[str, Sequence[Judged]]) -> Taken:
@@ -29,13 +30,14 @@ def without_frames(roles: Sequence[InputRole], judged: Mapping[str, Sequence[Jud
     return _filled(roles, judged)
 
 
-def rank(item: Judged) -> tuple[float, int, float, str]:
-    """Order the eligible series of a role: score, slices, the lowest SeriesNumber."""
+def rank(item: Judged) -> Rank:
+    """Order the eligible series of a role: one that can be read, score, slices, the lowest SeriesNumber."""
     number = typical(item.series).number("SeriesNumber")
-    return item.score or 0.0, item.slices, -(number if number is not None else 1e9), item.series.series_uid
+    last = -(number if number is not None else 1e9)
+    return not item.unreadable, item.score or 0.0, item.slices, last, item.series.series_uid
 
 
-def _worth(roles: Sequence[InputRole], taken: Taken) -> tuple[int, int, tuple[tuple[float, int, float, str], ...]]:
+def _worth(roles: Sequence[InputRole], taken: Taken) -> tuple[int, int, tuple[Rank, ...]]:
     required = sum(role.required and role.role in taken for role in roles)
     return required, len(taken), tuple(rank(taken[role.role]) for role in roles if role.role in taken)
 

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from dicomnode.domain.condition import When
 from dicomnode.domain.model import InputRole, Limits
+from dicomnode.domain.spacing import ROUNDING_MM
 from dicomnode.domain.study import InstanceRecord, ScorePart, SeriesRecord
 from dicomnode.route.conditions import unmet
 from dicomnode.route.contrast import against_contrast
-from dicomnode.route.facts import (
-    in_plane_mm,
-    is_own,
-    orientation,
-    place_count,
-    slice_count,
-    slice_images,
-    spacing_mm,
-    typical,
-)
+from dicomnode.route.facts import is_own, slice_images, typical
 from dicomnode.route.limits import outside
+from dicomnode.route.places import in_plane_mm, orientation, place_count, slice_count, spacing_mm, unreadable
 from dicomnode.route.prefer import score_parts, total
-
-ROUNDING_MM: Final = 0.05
-"""What a spacing may exceed a limit for being written with few digits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +29,8 @@ class Judged:
         Where it leaves what the model was validated for.
     score:
         None where anything stands against it.
+    unreadable:
+        Why it will be refused when it is read: taken for what the model needs only where no other series fits.
     """
 
     series: SeriesRecord
@@ -48,6 +39,7 @@ class Judged:
     outside: tuple[str, ...]
     score: float | None = None
     parts: tuple[ScorePart, ...] = ()
+    unreadable: str = ""
 
     @property
     def against(self) -> tuple[str, ...]:
@@ -84,7 +76,10 @@ def _judge(series: SeriesRecord, role: InputRole, limits: Limits, route_when: Wh
     images, why_not = slice_images(series, {**route_when, **role.when})
     if not images:
         return Judged(series=series, images=(), reasons=(*reasons, *why_not), outside=outside((one,), limits))
-    return Judged(series=series, images=images, reasons=(*reasons, *_against_stack(images, role)),
+    stands_against, why_unreadable = _against_stack(images, role), unreadable(images, role)
+    if why_unreadable and not role.required:
+        stands_against.append(why_unreadable)
+    return Judged(series=series, images=images, reasons=(*reasons, *stands_against), unreadable=why_unreadable,
                   outside=(*outside(images, limits), *_apart(images, role)))
 
 

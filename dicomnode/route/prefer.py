@@ -9,7 +9,7 @@ from typing import Final
 from dicomnode.domain.condition import Wish
 from dicomnode.domain.study import InstanceRecord, ScorePart
 from dicomnode.route.conditions import shown
-from dicomnode.route.facts import slice_count
+from dicomnode.route.places import slice_count
 
 NEXT_WISH: Final = 0.01
 """Each wish weighs this much of the one before it: the first decides unless it ties (up to 100 series)."""

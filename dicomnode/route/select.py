@@ -9,7 +9,7 @@ from dicomnode.domain.condition import When
 from dicomnode.domain.model import InputRole, ModelFile
 from dicomnode.domain.study import BoundSeries, ModelBinding, SeriesRecord, SeriesVerdict
 from dicomnode.errors import MixedFrameOfReference, NoSuitableSeries, OutsideIntendedUse, UnusableInput
-from dicomnode.route.assign import Taken, assigned, without_frames
+from dicomnode.route.assign import Taken, assigned, rank, without_frames
 from dicomnode.route.facts import label
 from dicomnode.route.judge import Judged, judge_all
 
@@ -27,7 +27,8 @@ def select(candidates: Sequence[SeriesRecord], model: ModelFile, *, route_when: 
     """Bind one series to each role; a series fills one role only, and all share one Frame of Reference.
 
     As many roles as possible are filled; roles with the fewest eligible series choose first; among eligible series the
-    best score wins, then the most slices, then the lowest SeriesNumber.
+    best score wins, then the most slices, then the lowest SeriesNumber; one that will be refused when it is read is
+    taken only for a required role that no other fits, so that the reader names the reason in full.
 
     Returns
     -------
@@ -85,7 +86,8 @@ def _no_series(model: ModelFile, role: InputRole, judged: Mapping[str, Sequence[
 def _verdicts(model: ModelFile, judged: Mapping[str, Sequence[Judged]], taken: Taken) -> tuple[SeriesVerdict, ...]:
     return tuple(
         SeriesVerdict(model=model.name, series_uid=item.series.series_uid, role=role, score=item.score,
-                      parts=item.parts, slices=item.slices, reasons=item.against or _passed_over(item, role, taken))
+                      parts=item.parts, slices=item.slices, reasons=item.against or _passed_over(item, role, taken),
+                      unreadable=item.unreadable)
         for role, items in judged.items() for item in items
     )
 
@@ -99,6 +101,6 @@ def _passed_over(item: Judged, role: str, taken: Taken) -> tuple[str, ...]:
         return (f"fills {other}",)
     if chosen is None:
         return ("no series is left for another input that the model needs",)
-    if chosen.frame != item.frame and (item.score or 0) >= (chosen.score or 0):
+    if len(taken) > 1 and chosen.frame != item.frame and rank(item) >= rank(chosen):
         return (f"another Frame of Reference than that of {label(chosen.series)}, which fits the other inputs",)
-    return (f"{label(chosen.series)} is preferred",)
+    return (f"{label(chosen.series)} is preferred", *([item.unreadable] if item.unreadable else []))

@@ -10,8 +10,8 @@ import pytest
 
 from dicomnode import errors
 from dicomnode.domain.model import SpacingLimits
+from dicomnode.domain.spacing import HOLE_FRACTION
 from dicomnode.infer.straight import EVEN_FRACTION, EVEN_MM
-from dicomnode.read.preflight import HOLE_FRACTION
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "inputs.md").read_text(encoding="utf-8")

@@ -67,8 +67,36 @@ def test_a_regular_stack_passes_the_preflight():
 def test_a_missing_slice_is_named_by_gap_place_and_spacing():
     series = ct_series(HU)
     del series[12]
-    with pytest.raises(MissingSlices, match=r"^gap of 4\.0 mm after slice 12 where 2\.0 mm is the spacing"):
+    says = r"^gap of 4\.0 mm after slice 12 \(between Instance Numbers 12 and 14\) where 2\.0 mm is the spacing"
+    with pytest.raises(MissingSlices, match=says):
         preflight(planes_of(series), STRICT)
+
+
+def test_a_refusal_says_the_numbers_that_viewers_show_where_they_are_others():
+    series = ct_series(HU, InstanceNumber=lambda k: 120 - k)
+    series[7].ImagePositionPatient = [-30.0, -40.0, 114.0]
+    with pytest.raises(IrregularSpacing, match=r"slice 8 \(Instance Number 113\) lies 2\.00 mm beside it"):
+        preflight(planes_of(series), STRICT)
+    del series[12]
+    with pytest.raises(MissingSlices, match=r"after slice 12 \(between Instance Numbers 109 and 107\) where"):
+        preflight(planes_of(series), STRICT)
+
+
+@pytest.mark.parametrize("number", [None, 1])
+def test_instance_numbers_that_are_absent_or_the_same_are_not_said(number):
+    series = ct_series(HU, InstanceNumber=number)
+    del series[12]
+    with pytest.raises(MissingSlices, match="after slice 12 where"):
+        preflight(planes_of(series), STRICT)
+
+
+@pytest.mark.parametrize("uneven", [0.02, 0.6, 1.0])
+def test_a_gap_wider_than_may_be_bridged_is_refused_however_uneven_slices_may_lie(uneven):
+    stack = planes_of(moved([0, 4, 8, 12, 19, 23]))
+    limits = SpacingLimits(uneven=uneven, max_gap=5)
+    with pytest.raises(MissingSlices, match=r"gap of 7\.0 mm after slice 4 where 4\.0 mm.*bridges gaps up to 5 mm"):
+        preflight(stack, limits)
+    preflight(stack, SpacingLimits(uneven=uneven, max_gap=7))
 
 
 def test_uneven_slices_are_refused_beyond_the_declared_fraction():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,62 @@ def test_a_negative_condition_on_image_type_lets_no_derived_image_in():
     assert isinstance(select([derived], model(role), route_when={}).refusal, NoSuitableSeries)
     wanted = InputRole(role="ct", when={"ImageType": Condition(contains=("REFORMAT",))})
     assert select([derived], model(wanted), route_when={}).refusal is None
+
+
+def _moved(one, place):
+    """A series whose image ``k`` lies at ``place(k)``."""
+    return replace(one, instances=tuple(
+        replace(image, attributes={**image.attributes, "ImagePositionPatient": tuple(map(str, place(k)))})
+        for k, image in enumerate(one.instances)))
+
+
+def _said_otherwise(one, **attributes: tuple[str, ...]):
+    """A series whose last image says something else."""
+    *most, last = one.instances
+    return replace(one, instances=(*most, replace(last, attributes={**last.attributes, **attributes})))
+
+
+@pytest.mark.parametrize(("place", "says"), [
+    (lambda k: (0, 0.4 * k, 2.5 * k), "the stack leans 9.1° from the slice normal (gantry tilt)"),
+    (lambda k: (0, 0, 2.5 * k + 5 * (k > 7)), "gap of 7.5 mm after slice 8 where 2.5 mm is the spacing"),
+    (lambda k: (3 * (k == 7), 0, 2.5 * k), "slices do not lie on one line: slice 8 lies 3.00 mm beside it"),
+    (lambda k: (0, 0, 2.5 * (k // 2)), "several images in one place"),
+    (lambda _: (0, 0, 0), "several images in one place"),
+])
+def test_a_series_whose_places_will_be_refused_is_taken_only_where_no_other_fits(place, says):
+    odd, plain = _moved(mr("odd", number="1"), place), mr("plain", number="2")
+    role = InputRole(role="x", modality="MR")
+    found = select([odd, plain], model(role), route_when={})
+    assert found.binding.series[0].series_uid == uid_of("plain")
+    assert next(one for one in found.verdicts if one.series_uid == uid_of("odd")).reasons[-1].startswith(says)
+    assert chosen([odd], role) == {"x": uid_of("odd")}, "alone, it is left to the reader, who names the reason in full"
+    allowed = InputRole(role="x", modality="MR", spacing_mm=SpacingLimits(tilt_deg=10, max_gap=8, uneven=1.3))
+    if "several" not in says:
+        assert chosen([odd, plain], allowed) == {"x": uid_of("odd")}
+
+
+@pytest.mark.parametrize(("attributes", "says"), [
+    ({"Rows": ("256",)}, "more than one matrix"), ({"PixelSpacing": ("0.7", "0.8")}, "more than one PixelSpacing"),
+    ({"ImageOrientationPatient": ("0", "1", "0", "0", "0", "-1")}, "more than one orientation"),
+    ({"FrameOfReferenceUID": (OTHER,)}, "more than one Frame of Reference"),
+])
+def test_a_series_of_several_stacks_is_taken_only_where_no_other_fits_or_the_model_splits_it(attributes, says):
+    odd, plain = _said_otherwise(mr("odd", number="1"), **attributes), mr("plain", number="2")
+    found = select([odd, plain], model(InputRole(role="x", modality="MR")), route_when={})
+    assert found.binding.series[0].series_uid == uid_of("plain")
+    assert next(one for one in found.verdicts if one.series_uid == uid_of("odd")).reasons[-1] == says
+    assert chosen([odd, plain], InputRole(role="x", modality="MR", split_by="ImageType")) == {"x": uid_of("odd")}
+
+
+def test_an_optional_input_that_will_be_refused_is_left_out_rather_than_the_study():
+    tilted = _moved(mr("odd", T2), lambda k: (0, 0.4 * k, 2.5 * k))
+    roles = (InputRole(role="t1", modality="MR", when={"EchoTime": Condition(max=30)}),
+             InputRole(role="t2", modality="MR", required=False, when={"EchoTime": Condition(min=70)}))
+    assert chosen([mr("plain", T1), tilted], *roles) == {"t1": uid_of("plain")}
+
+
+def test_of_two_series_for_one_input_the_second_is_not_passed_over_for_its_frame():
+    found = select([mr("a", number="1"), mr("b", number="2", frame=OTHER)], model(InputRole(role="x", modality="MR")),
+                   route_when={})
+    reasons = next(one.reasons for one in found.verdicts if one.series_uid == uid_of("b"))
+    assert reasons[0].endswith("is preferred")

@@ -11,8 +11,8 @@ from dicomnode.domain.model import InputRole, Label, ModelFile, Range, SpacingLi
 from dicomnode.domain.node import Route
 from dicomnode.domain.study import SeriesRecord
 from dicomnode.errors import NoSuitableSeries
-from dicomnode.route.facts import place_count, spacing_mm
 from dicomnode.route.match import match
+from dicomnode.route.places import place_count, spacing_mm
 from tests.studies import series, study
 
 LUNG = Code(value="39607008", scheme="SCT", meaning="Lung")
