@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dicomnode.cli.context import Context
-from dicomnode.errors import EXIT_IO, EXIT_OK, ConfigError, DicomNodeError
+from dicomnode.errors import EXIT_CONFIG, EXIT_IO, EXIT_OK, ConfigError, DicomNodeError
 
 if TYPE_CHECKING:
     from dicomnode.infer.pool import Pool
@@ -62,6 +62,7 @@ def _all(context: Context, *, deep: bool) -> Iterator[Finding]:
     yield from _disk(context)
     yield from _models(context, deep=deep)
     yield from _machine()
+    yield from _tls(context)
     yield from _peers(context)
     yield from _routes(context)
 
@@ -148,16 +149,32 @@ def _machine() -> Iterator[Finding]:
     )
 
 
+def _tls(context: Context) -> Iterator[Finding]:
+    from dicomnode.run.certificates import Weight, remarks
+    from dicomnode.run.loop import utc_now
+
+    settings = context.config.tls
+    if settings.port:
+        yield Finding("TLS", ok=True, detail=f"port {settings.port}, versions {', '.join(settings.versions)}")
+    for one in remarks(settings, utc_now()):
+        detail = f"{one.text}; {one.action}" if one.action else one.text
+        yield Finding("TLS", ok=one.weight is not Weight.BAD, hint=one.weight is Weight.SOON, detail=detail,
+                      exit_code=EXIT_CONFIG)
+
+
 def _peers(context: Context) -> Iterator[Finding]:
     from dicomnode.deliver.scu import echo
+    from dicomnode.run.protection import for_calls
 
     config = context.config
+    tls = for_calls(config.tls)
     for name in dict.fromkeys(peer for route in config.routes for peer in route.to):
         peer = config.peers[name]
         yield _tried(
             f"peer {name}",
             lambda peer=peer: (  # type: ignore[misc]
-                f"{peer.ae_title} at {peer.host}:{peer.port} answers C-ECHO in "
-                f"{echo(node_ae_title=config.node.ae_title, peer=peer, timeout_s=5.0) * 1000:.0f} ms"
+                f"{peer.ae_title} at {peer.host}:{peer.port} answers C-ECHO "
+                f"{'over TLS ' if peer.tls else ''}in "
+                f"{echo(node_ae_title=config.node.ae_title, peer=peer, timeout_s=5.0, tls=tls) * 1000:.0f} ms"
             ),
         )

@@ -16,6 +16,7 @@ from dicomnode.domain.node import NodeConfig
 from dicomnode.errors import DicomNodeError, LedgerUnavailable, SpoolError
 from dicomnode.ledger import census
 from dicomnode.ledger.engine import Ledger
+from dicomnode.run import certificates
 from dicomnode.run.overdue import overdue
 from dicomnode.run.presence import living
 from dicomnode.run.problem import Problem
@@ -80,6 +81,7 @@ def look(config: NodeConfig, ledger: Ledger, *, now: datetime) -> NodeState:
     problems: list[Problem] = []
     roles = living(config.node.data_dir / "run")
     problems += _missing_roles(roles)
+    problems += certificates.problems(config.tls, now)
     spool = _spool(config, now, problems)
     work = _work(ledger, now, problems)
     if spool is not None:
