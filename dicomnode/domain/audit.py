@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
+
+from dicomnode.domain.study import Attributes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +67,13 @@ class AuditedStudy:
     patient_name: str = ""
     accession_number: str = ""
     instances: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, study_uid: str, attributes: Attributes, instances: Mapping[str, int]) -> Self:
+        """Return what the audit trail says of a study whose images have these attributes."""
+        def first(keyword: str) -> str:
+            return next(iter(attributes.get(keyword, ())), "")
+
+        return cls(
+            study_uid=study_uid, patient_id=first("PatientID"), issuer=first("IssuerOfPatientID"),
+            patient_name=first("PatientName"), accession_number=first("AccessionNumber"), instances=instances)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from sqlalchemy import Connection, distinct, func, select
 
 from dicomnode.domain.audit import AuditedStudy
-from dicomnode.domain.study import Attributes
 from dicomnode.ledger import tables
 
 _INSTANCE = tables.instances.c
@@ -18,16 +17,5 @@ def audited_study(c: Connection, study_uid: str) -> AuditedStudy:
         select(_INSTANCE.sop_class_uid, func.count(distinct(_INSTANCE.sop_instance_uid)))
         .where(_INSTANCE.study_uid == study_uid).group_by(_INSTANCE.sop_class_uid).order_by(_INSTANCE.sop_class_uid)
     )
-    return audited(
-        study_uid, c.execute(newest).scalar_one_or_none() or {}, {row[0]: row[1] for row in c.execute(counts)}
-    )
-
-
-def audited(study_uid: str, attributes: Attributes, instances: dict[str, int]) -> AuditedStudy:
-    """Return what the audit trail says of a study with these attributes."""
-    def first(keyword: str) -> str:
-        return next(iter(attributes.get(keyword, ())), "")
-
-    return AuditedStudy(
-        study_uid=study_uid, patient_id=first("PatientID"), issuer=first("IssuerOfPatientID"),
-        patient_name=first("PatientName"), accession_number=first("AccessionNumber"), instances=instances)
+    attributes = c.execute(newest).scalar_one_or_none() or {}
+    return AuditedStudy.of(study_uid, attributes, {row[0]: row[1] for row in c.execute(counts)})

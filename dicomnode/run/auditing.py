@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dicomnode import logs
 from dicomnode.audit import Application, Forwarder, Node, Notes, Queue, events, sinks_of
@@ -25,10 +25,11 @@ from dicomnode.domain.audit import AuditedStudy
 from dicomnode.domain.node import NodeConfig, Peer
 from dicomnode.domain.study import InstanceRecord
 from dicomnode.errors import DicomNodeError
-from dicomnode.ledger import patients
-from dicomnode.ledger.engine import Ledger
 from dicomnode.run.loop import utc_now
 from dicomnode.spool import Spool
+
+if TYPE_CHECKING:
+    from dicomnode.ledger.engine import Ledger
 
 ACTION_OF: Final = {"new": "C", "identical": "R", "demographics": "U", "conflict": "U"}
 """What an arrival was to the index → EventActionCode (PS3.15 A.5.3.7)."""
@@ -164,6 +165,8 @@ class Auditor:
     def _study(self, ledger: Ledger, study_uid: str) -> AuditedStudy | None:
         if not self.wanted:
             return None
+        from dicomnode.ledger import patients  # the receiver audits too, and needs no database
+
         try:
             with ledger.read() as connection:
                 return patients.audited_study(connection, study_uid)
@@ -201,5 +204,5 @@ def _noted(arrival: str, record: InstanceRecord, what: str) -> Noted:
         sop_class_uid=record.sop_class_uid,
         action=ACTION_OF[what],
         sender=Node(ae_title=record.source_ae_title, address=record.source_address),
-        study=patients.audited(record.study_uid, record.attributes, {}),
+        study=AuditedStudy.of(record.study_uid, record.attributes, {}),
     )
