@@ -184,6 +184,13 @@ class Orthanc:
         with urllib.request.urlopen(f"{self.url}{path}", timeout=30) as answer:
             return json.load(answer)
 
+    def order(self, method: str, path: str, body: object) -> Any:
+        """PUT or POST JSON; return the JSON that comes back, None where nothing does."""
+        request = urllib.request.Request(f"{self.url}{path}", data=json.dumps(body).encode(), method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            said = answer.read()
+        return json.loads(said) if said.strip() else None
+
     def upload(self, paths: Sequence[Path]) -> None:
         for path in paths:
             request = urllib.request.Request(f"{self.url}/instances", data=path.read_bytes(), method="POST",

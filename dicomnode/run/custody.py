@@ -84,8 +84,8 @@ class Custody:
 
     def step(self, now: datetime) -> bool:
         """Judge or report the oldest request that is due; False where none is."""
-        for path in self._spool.due_events(REQUEST):
-            with self._spool.hold_event(path) as held:
+        for path in self._spool.due_events(REQUEST, now.timestamp()):
+            with self._spool.hold_event(path, now.timestamp()) as held:
                 if held is not None and not self._stop.is_set():
                     self._go_on(held, Request.read(held.read()), now)
                     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,29 +65,29 @@ def kept_s(path: Path) -> float:
 
 
 @contextmanager
-def take(path: Path, temporary: Path) -> Iterator[Held | None]:
+def take(path: Path, temporary: Path, now_s: float) -> Iterator[Held | None]:
     """Hold one message inside the block; None where somebody else holds it, it is gone, or it is not yet due."""
     fd = None
     with disk_errors(path), suppress(FileNotFoundError):
         fd = try_lock(path)
     try:
-        yield Held(path, temporary) if fd is not None and _is_still_it(fd, path) else None
+        yield Held(path, temporary) if fd is not None and _is_still_it(fd, path, now_s) else None
     finally:
         if fd is not None:
             os.close(fd)
 
 
-def is_due(path: Path) -> bool:
+def is_due(path: Path, now_s: float) -> bool:
     """Return whether a message is there and was not put off until later."""
     with disk_errors(path):
         try:
-            return path.stat().st_mtime <= time.time()
+            return path.stat().st_mtime <= now_s
         except FileNotFoundError:
             return False
 
 
-def _is_still_it(fd: int, path: Path) -> bool:
+def _is_still_it(fd: int, path: Path, now_s: float) -> bool:
     """Whether the locked file still has its name, and is due: it may have been done, or put off, meanwhile."""
     with disk_errors(path), suppress(FileNotFoundError):
-        return os.fstat(fd).st_ino == path.stat().st_ino and is_due(path)
+        return os.fstat(fd).st_ino == path.stat().st_ino and is_due(path, now_s)
     return False

@@ -207,15 +207,15 @@ class Spool:
         with disk_errors(self.root):
             return iter(sorted((self.root / "events").glob(f"*.{kind}")))
 
-    def due_events(self, kind: str) -> Iterator[Path]:
-        """As ``events``, without those that were put off until later."""
-        return (path for path in self.events(kind) if held.is_due(path))
+    def due_events(self, kind: str, now_s: float) -> Iterator[Path]:
+        """As ``events``, without those that were put off until after ``now_s``, in seconds since the epoch."""
+        return (path for path in self.events(kind) if held.is_due(path, now_s))
 
     def read_events(self, kind: str) -> list[tuple[float, bytes]]:
         """When each message of a kind was kept, in seconds since the epoch, and the message; oldest first."""
         return [(held.kept_s(path), payload) for path in self.events(kind)
                 if (payload := held.payload(path)) is not None]
 
-    def hold_event(self, path: Path) -> AbstractContextManager[Held | None]:
+    def hold_event(self, path: Path, now_s: float) -> AbstractContextManager[Held | None]:
         """Hold a due message inside the block; None where another process is faster."""
-        return held.take(path, self.root / "tmp")
+        return held.take(path, self.root / "tmp", now_s)
