@@ -27,6 +27,8 @@ UNWANTED: Final = ("matplotlib", "ignite", "tensorboard", "pandas", "skimage", "
 """Packages that MONAI and OpenVINO would import if they found them: slow, wanting to write caches or to call home."""
 OWN_CODE: Final = ("ignite", "pandas", "skimage", "itk")
 """Of these, what a bundle's own evaluator and scripts may need."""
+COMPONENTS: Final = (b"KeepLargestConnectedComponent", b"RemoveSmallObjects")
+"""Transforms that need scikit-image; MONAI asks for it while it is imported, so it must be admitted before."""
 PROGRESS_EVERY_S: Final = 0.1
 
 
@@ -76,13 +78,16 @@ class _Server:
 
         from dicomnode.infer.job import Loading, runner_of
 
+        files = {path: _read(fd) for path, fd in zip(message["files"], fds, strict=True)}
         if message["model"]["trust"] == "code":
             _admit(OWN_CODE)
+        elif any(name in content for path, content in files.items() if path.startswith("configs/")
+                 for name in COMPONENTS):
+            _admit(("skimage",))
         torch.set_num_threads(max(1, message["threads"]))
         device = _device(message["device"])
         if device.type == "cpu":
             _limit_memory(message["memory_limit_mb"])
-        files = {path: _read(fd) for path, fd in zip(message["files"], fds, strict=True)}
         self._runner = runner_of(Loading(files=files, overrides=message["overrides"], device=device,
                                          model=message["model"]))
         return {"ok": True, "seconds": time.perf_counter() - start, "device": str(device), "sandbox": self._report}
