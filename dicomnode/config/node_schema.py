@@ -111,6 +111,7 @@ class DeliveryTable(TypedDict, total=False):
     timeout_s: Amount
     lease_s: Seconds
     commit_ask_again_s: Seconds
+    max_per_peer: Count
     commit_listen_s: AmountOrZero
 
 

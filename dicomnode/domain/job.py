@@ -58,6 +58,11 @@ class Snapshot:
         """Every input SOP Instance UID, sorted, each once."""
         return tuple(sorted({u for b in self.bindings for s in b.series for u in s.sop_instance_uids}))
 
+    @property
+    def lane(self) -> str:
+        """Whose turn a job takes: that of its senders, on its route."""
+        return " ".join((*self.source_ae_titles, "on", self.route))
+
     def superseding(self, predecessors: tuple[str, ...]) -> Self:
         """Return the same snapshot, naming the reports that its own will supersede."""
         return replace(self, predecessors=predecessors)

@@ -148,7 +148,13 @@ class DeliverySettings:
     timeout_s: float = 60.0
     lease_s: float = 120.0
     commit_ask_again_s: float = 300.0
+    max_per_peer: int = 2
     commit_listen_s: float = 1.0
+
+    @property
+    def senders_per_peer(self) -> int:
+        """How many senders may serve one peer at a time: never all of them, where there are several."""
+        return self.max_per_peer if self.processes == 1 else min(self.max_per_peer, self.processes - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

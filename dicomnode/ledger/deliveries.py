@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from dicomnode.domain.work import Backoff, Claim, Move, State
-from dicomnode.ledger import commitments, events, items, tables, work
+from dicomnode.ledger import commitments, events, items, outages, tables, turns, work
+from dicomnode.ledger.claimed import ClaimedDelivery, claim
 from dicomnode.ledger.commitments import Proof, prove
 from dicomnode.ledger.items import DeliveryItem
 from dicomnode.ledger.succession import revivable, see_revivable
@@ -21,66 +20,6 @@ __all__ = [
 ]
 
 _DELIVERY = tables.deliveries.c
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedDelivery:
-    """A delivery in the hands of the one sender that holds its token.
-
-    Parameters
-    ----------
-    phase:
-        ``store``: items without ``sent`` are to be sent; ``commit``: all were, ask whether they are safe.
-    created_at:
-        Where its budget of age begins: its making, or the last requeue; time lost to a peer's
-        back-pressure is added, for that spends no budget.
-    claimed_at:
-        When this claim was made.
-    transaction_uid:
-        Under which storage commitment was last asked for.
-    """
-
-    claim: Claim
-    delivery_id: int
-    job_id: int
-    peer: str
-    phase: str
-    created_at: datetime
-    claimed_at: datetime
-    items: tuple[DeliveryItem, ...]
-    study_uid: str
-    transaction_uid: str | None
-
-
-def claim(c: Connection, *, now: datetime, lease_s: float, owner: str, peers: frozenset[str]) -> ClaimedDelivery | None:
-    """Take the next delivery to one of ``peers``; the peer that was served longest ago goes first.
-
-    Notes
-    -----
-    Priority stands above fairness: an urgent delivery does not wait for its peer's turn.
-    """
-    for peer in _turns(c, now, peers):
-        taken = work.claim(c, work.DELIVERIES, now=now, lease_s=lease_s, owner=owner, fits=[_DELIVERY.peer == peer])
-        if taken is not None:
-            held, row = taken
-            return ClaimedDelivery(
-                claim=held, delivery_id=row.id, job_id=row.job_id, peer=row.peer, phase=row.phase,
-                created_at=row.budget_since, claimed_at=now, items=items.load(c, row.id), study_uid=row.study_uid,
-                transaction_uid=commitments.latest(c, row.id),
-            )
-    return None
-
-
-def _turns(c: Connection, now: datetime, peers: frozenset[str]) -> Sequence[str]:
-    """Return the peers for whom something is due, in the order of their turns."""
-    past = tables.deliveries.alias("past")
-    served_at = select(func.max(past.c.claimed_at)).where(past.c.peer == _DELIVERY.peer).scalar_subquery()
-    return c.execute(
-        select(_DELIVERY.peer)
-        .where(_DELIVERY.state == State.SCHEDULED, _DELIVERY.run_after <= now, _DELIVERY.peer.in_(sorted(peers)))
-        .group_by(_DELIVERY.peer)
-        .order_by(func.min(_DELIVERY.priority), served_at.nulls_first(), _DELIVERY.peer),
-    ).scalars().all()
 
 
 def renew(c: Connection, held: Claim, *, now: datetime, lease_s: float) -> Claim:
@@ -136,6 +75,7 @@ def complete(c: Connection, delivery: ClaimedDelivery, *, now: datetime) -> None
     """
     work.touch(c, work.DELIVERIES, delivery.claim, now=now)
     _all_sent(c, delivery)
+    outages.end(c, delivery.peer, now=now)
     work.leave(c, work.DELIVERIES, Move.COMPLETE, delivery.claim, now=now, data={"peer": delivery.peer},
                values={"reason": ""})
 
@@ -149,6 +89,8 @@ def await_commitment(
     """
     work.touch(c, work.DELIVERIES, delivery.claim, now=now)
     _all_sent(c, delivery)
+    if delivery.phase == "store":
+        outages.end(c, delivery.peer, now=now)
     work.leave(c, work.DELIVERIES, Move.AWAIT, delivery.claim, now=now, spend=False,
                data={"peer": delivery.peer, "transaction_uid": transaction_uid},
                values={"phase": "commit", "reason": "", "run_after": run_after})
@@ -169,11 +111,25 @@ def sent_instances(c: Connection, delivery_id: int) -> list[tuple[str, str]]:
 
 def retry(
     c: Connection, delivery: ClaimedDelivery, *, now: datetime, run_after: datetime, reason: str, spend: bool,
+    away: Backoff | None = None,
 ) -> None:
-    """Put the delivery back until ``run_after``; ``spend=False`` charges neither attempt nor age. Raises ClaimLost."""
+    """Put the delivery back until ``run_after``; ``spend=False`` charges neither attempt nor age. Raises ClaimLost.
+
+    Parameters
+    ----------
+    away:
+        Given where the peer itself failed: how long nothing is sent to it, by its failures in a row.
+
+    Notes
+    -----
+    It goes to the end of its peer's lane: a result on which a peer breaks is not what the peer is tried with each time.
+    """
     free = timedelta() if spend else run_after - delivery.claimed_at
     work.leave(c, work.DELIVERIES, Move.RETRY, delivery.claim, now=now, spend=spend, text=reason,
                values={"reason": reason, "run_after": run_after, "budget_since": delivery.created_at + free})
+    turns.rejoin(c, work.DELIVERIES, [delivery.delivery_id])
+    if away is not None:
+        outages.begin(c, delivery.peer, reason=reason, now=now, backoff=away)
 
 
 def fail(c: Connection, delivery: ClaimedDelivery, *, now: datetime, reason: str) -> None:
@@ -188,7 +144,10 @@ def release(c: Connection, delivery: ClaimedDelivery, *, now: datetime) -> None:
 
 def rescue(c: Connection, *, now: datetime, max_age: timedelta, backoff: Backoff) -> tuple[list[int], list[int]]:
     """Free deliveries whose sender died; bury those older than ``max_age``. Return (rescued, buried)."""
-    return work.rescue(c, work.DELIVERIES, now=now, spent=_DELIVERY.budget_since < now - max_age, backoff=backoff)
+    spent = _DELIVERY.budget_since < now - max_age
+    rescued, buried = work.rescue(c, work.DELIVERIES, now=now, spent=spent, backoff=backoff)
+    turns.rejoin(c, work.DELIVERIES, rescued)
+    return rescued, buried
 
 
 def cancel(c: Connection, delivery_id: int, *, now: datetime, reason: str) -> None:
@@ -212,6 +171,8 @@ def requeue(c: Connection, delivery_id: int, *, now: datetime) -> int:
         items.forget_sending(c, delivery_id)
     else:
         work.order(c, work.DELIVERIES, Move.REQUEUE, delivery_id, now=now, values=_afresh(now))
+    turns.rejoin(c, work.DELIVERIES, [delivery_id])
+    outages.lift(c, [delivery_id], now=now)
     return delivery_id
 
 
@@ -224,7 +185,10 @@ def requeue_failed(
     which += [] if since is None else [_DELIVERY.changed_at >= since]
     if route is not None:
         which.append(_DELIVERY.job_id.in_(select(tables.jobs.c.id).where(tables.jobs.c.route == route)))
-    return work.order_all(c, work.DELIVERIES, Move.REQUEUE, which, now=now, values=_afresh(now))
+    queued = work.order_all(c, work.DELIVERIES, Move.REQUEUE, which, now=now, values=_afresh(now))
+    turns.rejoin(c, work.DELIVERIES, queued)
+    outages.lift(c, queued, now=now)
+    return queued
 
 
 def _afresh(now: datetime) -> dict[str, object]:

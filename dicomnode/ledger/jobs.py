@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from dicomnode.domain.job import ANALYSIS, NewDelivery, Snapshot, StoredResult, job_key
 from dicomnode.domain.work import Backoff, Claim, Move, State
-from dicomnode.ledger import events, tables, work
+from dicomnode.errors import ClaimLost
+from dicomnode.ledger import events, tables, turns, work
 from dicomnode.ledger.refusals import NotInLedger
 from dicomnode.ledger.results import add_delivery, add_results, result_folders
 from dicomnode.ledger.succession import left_at, next_revision, revivable, see_revivable, supersede
@@ -19,12 +20,13 @@ from dicomnode.ledger.upsert import insert_new
 
 __all__ = [
     "ClaimedJob", "JobRow", "cancel", "claim", "complete", "create", "exists", "fail", "get", "left_at",
-    "next_revision", "next_up", "release", "renew", "requeue", "requeue_failed", "rescue", "result_folders", "retry",
-    "supersede",
+    "next_revision", "next_up", "prioritise", "release", "renew", "requeue", "requeue_failed", "rescue",
+    "result_folders", "retry", "supersede",
 ]
 
 _JOB = tables.jobs.c
 _MODEL = tables.job_models.c
+_OPEN = (State.SCHEDULED, State.IN_PROGRESS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,8 @@ def create(
     job_id = insert_new(c, tables.jobs, _JOB.key, {
         "key": key, "study_uid": study_uid, "kind": kind, "route": snapshot.route, "revision": revision,
         "snapshot": snapshot.to_json(), "state": State.SCHEDULED, "attempt": 0, "priority": priority, "run_after": now,
-        "owner": "", "reason": "", "created_at": now, "changed_at": now,
+        "owner": "", "reason": "", "created_at": now, "changed_at": now, "lane": snapshot.lane,
+        "turn": turns.next_turn(c, work.JOBS, lane=snapshot.lane, priority=priority),
     })
     if job_id is None:
         return None
@@ -177,6 +180,7 @@ def requeue(c: Connection, job_id: int, *, now: datetime) -> int:
     """
     see_revivable(c, job_id, f"job {job_id}")
     work.order(c, work.JOBS, Move.REQUEUE, job_id, now=now, values=_afresh(now))
+    turns.rejoin(c, work.JOBS, [job_id])
     return job_id
 
 
@@ -187,7 +191,32 @@ def requeue_failed(
     which = [_JOB.state == State.FAILED, revivable()]
     which += [] if route is None else [_JOB.route == route]
     which += [] if since is None else [_JOB.changed_at >= since]
-    return work.order_all(c, work.JOBS, Move.REQUEUE, which, now=now, values=_afresh(now))
+    queued = work.order_all(c, work.JOBS, Move.REQUEUE, which, now=now, values=_afresh(now))
+    turns.rejoin(c, work.JOBS, queued)
+    return queued
+
+
+def prioritise(c: Connection, job_id: int, *, priority: int, now: datetime) -> None:
+    """Let a job that waits or runs, and its deliveries, go before (lower) or behind others.
+
+    Raises
+    ------
+    ClaimLost
+        If it has ended, and none of its deliveries waits or runs.
+    NotInLedger
+        If no such job is known.
+    """
+    job = get(c, job_id)
+    delivery = tables.deliveries.c
+    theirs = c.execute(sa.select(delivery.id).where(delivery.job_id == job_id, delivery.state.in_(_OPEN))).scalars()
+    deliveries = list(theirs)
+    if job.state not in _OPEN and not deliveries:
+        msg = f"job {job_id} is {job.state} and none of its deliveries waits; requeue it with --priority"
+        raise ClaimLost(msg)
+    turns.rejoin(c, work.JOBS, [job_id], priority=priority)
+    turns.rejoin(c, work.DELIVERIES, deliveries, priority=priority)
+    events.record(c, at=now, kind="job_prioritised", study_uid=job.study_uid, job_id=job_id,
+                  text=f"priority {priority} in place of {job.priority}")
 
 
 def _afresh(now: datetime) -> dict[str, object]:

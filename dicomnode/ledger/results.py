@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert, select
 
 from dicomnode.domain.job import NewDelivery, StoredResult
 from dicomnode.domain.work import State
-from dicomnode.ledger import events, tables
+from dicomnode.ledger import events, tables, turns, work
 from dicomnode.ledger.chunks import chunks
 from dicomnode.ledger.work import Found
 
@@ -49,6 +49,7 @@ def add_delivery(
     delivery_id: int = c.execute(insert(tables.deliveries).values(
         job_id=job_id, study_uid=study_uid, peer=new.peer, phase="store", budget_since=now, state=State.SCHEDULED,
         attempt=0, priority=priority, run_after=now, owner="", reason="", created_at=now, changed_at=now,
+        turn=turns.next_turn(c, work.DELIVERIES, lane=new.peer, priority=priority),
     ).returning(tables.deliveries.c.id)).scalar_one()
     for ordinal, alternatives in enumerate(new.items):
         _add_item(c, delivery_id, ordinal, [results[one] for one in alternatives])

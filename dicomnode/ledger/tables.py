@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from dicomnode.domain.work import State
@@ -33,12 +34,23 @@ metadata = MetaData(naming_convention={
 })
 
 
+def _turns(table: str, lane: str) -> list[Index]:
+    """Indexes that keep a claim, and the giving of a turn, cheap whatever the backlog and the history."""
+    scheduled, served = text(f"state = '{State.SCHEDULED.value}'"), text("claimed_at IS NOT NULL")
+    return [
+        Index(f"ix_{table}_queue", "state", "priority", "turn", "run_after", "id"),
+        Index(f"ix_{table}_lane", lane, "priority", "turn", postgresql_where=scheduled, sqlite_where=scheduled),
+        Index(f"ix_{table}_served", "priority", "turn", postgresql_where=served, sqlite_where=served),
+    ]
+
+
 def _work() -> list[Column[object] | CheckConstraint]:
     """Columns that jobs and deliveries share: ``ledger.work`` knows these and no others."""
     return [
         Column("state", Text, nullable=False),
         Column("attempt", Integer, nullable=False),  # counted at the claim: work that kills its claimant counts
         Column("priority", Integer, nullable=False),  # lower goes first
+        Column("turn", BigInteger, nullable=False, server_default="0"),  # of one priority, the lower goes first
         Column("run_after", UtcDateTime, nullable=False),
         Column("token", Text),  # who holds the token holds the work
         Column("lease_until", UtcDateTime),
@@ -52,6 +64,23 @@ def _work() -> list[Column[object] | CheckConstraint]:
         CheckConstraint("(state = 'in_progress') = (token IS NOT NULL)", name="token"),
     ]
 
+
+offices = Table(
+    "offices", metadata,
+    Column("office", Text, primary_key=True),  # what only one process of all hosts may do at a time
+    Column("holder", Words, nullable=False),
+    Column("lease_until", UtcDateTime, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+)
+
+outages = Table(
+    "outages", metadata,
+    Column("peer", Words, primary_key=True),
+    Column("since", UtcDateTime, nullable=False),
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("try_at", UtcDateTime, nullable=False),  # until then nothing is sent to it
+    Column("reason", Words, nullable=False),  # of the last failure
+)
 
 node = Table(
     "node", metadata,
@@ -111,8 +140,9 @@ jobs = Table(
     Column("revision", Integer, nullable=False),
     Column("snapshot", Words, nullable=False),
     Column("results_token", Text),  # names the folder whose bytes the results table vouches for
+    Column("lane", Words, nullable=False, server_default=text("''")),  # of those who take turns
     *_work(),
-    Index(None, "state", "priority", "run_after"),
+    *_turns("jobs", "lane"),
     Index(None, "state", "lease_until"),
 )
 
@@ -151,9 +181,8 @@ deliveries = Table(
     *_work(),
     CheckConstraint("phase IN ('store', 'commit')", name="phase"),
     UniqueConstraint("job_id", "peer"),
-    Index(None, "state", "peer", "priority", "run_after"),
+    *_turns("deliveries", "peer"),
     Index(None, "state", "lease_until"),
-    Index(None, "peer", "claimed_at"),
 )
 
 delivery_items = Table(

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, literal_column, select, update
 
 from dicomnode.domain.work import TRANSITIONS, Backoff, Claim, Move, State
 from dicomnode.errors import ClaimLost
@@ -89,9 +89,14 @@ def next_up(c: Connection, queue: Queue, *, now: datetime, fits: Sequence[Column
 
 def _due(which: Select[Any], queue: Queue, now: datetime, fits: Sequence[ColumnElement[bool]]) -> Select[Any]:
     """Work that may be claimed, the most urgent first."""
-    t, (source, _target) = queue.table, TRANSITIONS[Move.CLAIM]
-    return which.where(t.c.state.in_(source), t.c.run_after <= now, *fits).order_by(
-        t.c.priority, t.c.run_after, t.c.id)
+    t = queue.table
+    return which.where(scheduled(queue), t.c.run_after <= now, *fits).order_by(
+        t.c.priority, t.c.turn, t.c.run_after, t.c.id)
+
+
+def scheduled(queue: Queue) -> ColumnElement[bool]:
+    """Return the condition that work waits, as a constant: a parameter would hide which index fits."""
+    return queue.table.c.state == literal_column(f"'{State.SCHEDULED.value}'")
 
 
 def renew(c: Connection, queue: Queue, held: Claim, *, now: datetime, lease_s: float) -> Claim:

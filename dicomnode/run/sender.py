@@ -15,7 +15,7 @@ from dicomnode.deliver.scu import deliver
 from dicomnode.domain.job import StoredResult
 from dicomnode.domain.node import OPTIONAL, NodeConfig, Peer
 from dicomnode.domain.work import Backoff
-from dicomnode.errors import ClaimLost, DicomNodeError, PeerRefused, Verdict
+from dicomnode.errors import ClaimLost, DeliveryError, DicomNodeError, PeerRefused, Verdict
 from dicomnode.ledger import deliveries
 from dicomnode.ledger.engine import Ledger
 from dicomnode.ledger.succession import REJECTION
@@ -56,7 +56,12 @@ class Sender:
         """Claim and do one delivery; False if none waits."""
         with self._ledger.write() as connection:
             delivery = deliveries.claim(
-                connection, now=now, lease_s=self._settings.lease_s, owner=self._owner, peers=self._reachable
+                connection,
+                now=now,
+                lease_s=self._settings.lease_s,
+                owner=self._owner,
+                peers=self._reachable,
+                most_per_peer=self._settings.senders_per_peer,
             )
         if delivery is None:
             return False
@@ -174,6 +179,7 @@ class Sender:
                     reason=error.reason,
                     spend=error.spends_budget,
                     run_after=self._backoff.after(delivery.claim.attempt, now),
+                    away=self._backoff if isinstance(error, DeliveryError) else None,
                 )
             else:
                 deliveries.fail(connection, delivery, now=now, reason=error.reason)

@@ -15,9 +15,11 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Inspector
 
 from dicomnode.errors import ConfigError
+from dicomnode.ledger import schema, tables
 from dicomnode.ledger.engine import Ledger
 from dicomnode.ledger.tables import metadata
 from dicomnode.shipped import shipped
+from tests.ledger_rows import NOW, STUDY, a_snapshot, after, claim_job
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -45,7 +47,9 @@ def shape(found: Inspector) -> dict[str, Any]:
             "primary_key": plain([found.get_pk_constraint(table)]),
             "foreign_keys": plain(found.get_foreign_keys(table)),
             "unique": plain(found.get_unique_constraints(table)),
-            "indexes": plain(found.get_indexes(table)),
+            "indexes": plain([
+                {**one, "dialect_options": {key: str(value) for key, value in one.get("dialect_options", {}).items()}}
+                for one in found.get_indexes(table)]),
             "checks": plain(found.get_check_constraints(table)),
         }
         for table in sorted(set(found.get_table_names()) - {"alembic_version"})
@@ -89,6 +93,25 @@ def test_the_node_id_is_random_and_written_once(fresh, tmp_path):
     other.upgrade()
     assert other.node_id() != first
     other.dispose()
+
+
+def test_work_of_before_the_turns_keeps_its_order_and_can_be_claimed(fresh, monkeypatch):
+    upgrade = schema.command.upgrade
+    with monkeypatch.context() as before:
+        before.setattr(schema.command, "upgrade", lambda settings, _head: upgrade(settings, "0002"))
+        fresh.upgrade()
+    assert fresh.revision() == "0002"
+    with fresh.write() as c:
+        c.execute(tables.studies.insert().values(
+            study_uid=STUDY, state="closed", revision=1, instances=1, copies=1, size_bytes=1, source_ae_titles=[],
+            first_arrival_at=NOW, last_arrival_at=NOW))
+        for number, seconds in ((1, 5), (2, 1), (3, 3)):
+            c.execute(tables.jobs.insert().values(
+                id=number, key=str(number), study_uid=STUDY, kind="analysis", route="chest", revision=0,
+                snapshot=a_snapshot().to_json(), state="scheduled", attempt=0, priority=100, run_after=after(seconds),
+                owner="", reason="", created_at=NOW, changed_at=NOW))
+    fresh.upgrade()
+    assert [claim_job(fresh, now=after(9)).job_id for _ in range(3)] == [2, 3, 1]
 
 
 def test_a_database_newer_than_the_code_is_refused_and_left_alone(fresh):
