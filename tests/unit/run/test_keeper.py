@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from dicomnode.config import load
-from dicomnode.domain.node import Route
+from dicomnode.domain.node import CompletionSettings, Route
 from dicomnode.ledger import census
 from dicomnode.run.keeper import Keeper
 from dicomnode.run.matching import Matcher
@@ -114,3 +116,23 @@ def test_what_a_closed_association_fed_is_forgotten_with_its_folder(spool, keepe
     spool.sweep_arrivals()
 
     assert not list((spool.root / "arrivals").iterdir())
+
+
+def test_a_study_that_grows_for_an_hour_is_closed_at_the_cap_and_again_at_the_next(config, spool, sqlite_ledger):
+    began, every = NOW - timedelta(hours=1), timedelta(seconds=60)
+    images = ct_series(np.zeros((60, 8, 8), np.int16), seed="growing")
+    config = replace(config, completion=CompletionSettings(quiet_s=120.0, max_wait_s=1800.0))
+    keeper, closed = Keeper(config, sqlite_ledger, spool, {}), []
+    with spool.open_association("a1") as folder:
+        for number, image in enumerate(images):
+            now = began + number * every
+            arrival = folder.put([write_file(spool.root / "tmp" / "scratch.dcm", image).read_bytes()])
+            os.utime(arrival, (now.timestamp(), now.timestamp()))
+            run_to_rest(keeper, now)
+            if told(sqlite_ledger, str(image.StudyInstanceUID)).count("study_closed") > len(closed):
+                closed.append(number * every)
+    assert closed == [timedelta(seconds=1800)], "at the cap, though images kept coming and the association is open"
+    run_to_rest(keeper, NOW + timedelta(seconds=60))
+    assert told(sqlite_ledger, str(images[0].StudyInstanceUID)).count("study_closed") == 2
+    with sqlite_ledger.read() as connection:
+        assert census.study(connection, str(images[0].StudyInstanceUID))["instances"] == len(images)
