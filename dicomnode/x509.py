@@ -59,7 +59,7 @@ def _certificate(der: bytes) -> Certificate:
         (_, validity), (_, subject) = fields[3], fields[4]
         before, after = (_time(kind, value) for kind, value in _values(validity))
         return Certificate(subject=_name(subject), not_before=before, not_after=after)
-    except (IndexError, StopIteration, UnicodeError) as error:
+    except (IndexError, StopIteration, ValueError) as error:
         msg = "holds a certificate that cannot be read"
         raise ValueError(msg) from error
 
