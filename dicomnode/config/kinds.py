@@ -125,6 +125,9 @@ Seconds = Annotated[float, Field(ge=1, allow_inf_nan=False)]
 RateOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_rate_or_zero)]
 """A slower sender than one object a second would run into its own time limit."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
+AtLeastOne = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+Tilt = Annotated[float, Field(ge=0, le=45, allow_inf_nan=False)]
+"""Degrees: no gantry leans further than 30, and beyond 45 slices lie rather along one another than on one another."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ListenPort = Annotated[int, Field(ge=0, le=HIGHEST_PORT)]
 PeerPort = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]

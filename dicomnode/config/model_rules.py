@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from dicomnode.config.input_rules import broken_input_rules
 from dicomnode.config.problems import shown
 from dicomnode.domain.model import MOST_OVERLAPPING, UNCONFIRMED_SCHEME
 
@@ -58,6 +59,7 @@ def broken_rules(raw: Mapping[str, Any]) -> Iterator[str]:
     outputs = raw.get("outputs")
     if isinstance(outputs, dict) and outputs.get("parametric") is True and not _runs_by_pieces(raw):
         yield "[outputs] parametric = true: allowed only for a segmentation with trust = 'pieces': no other gives a map"
+    yield from broken_input_rules(raw)
     if raw.get("confirmed") is not False:
         yield from _codes_to_confirm(raw)
     yield from _self_test_names_labels(raw)

@@ -9,7 +9,18 @@ from pydantic import BeforeValidator, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from dicomnode.config.conditions import When, Wishes
-from dicomnode.config.kinds import Amount, AmountOrZero, Count, CountOrZero, Fraction, Name, Number, Text
+from dicomnode.config.kinds import (
+    Amount,
+    AmountOrZero,
+    AtLeastOne,
+    Count,
+    CountOrZero,
+    Fraction,
+    Name,
+    Number,
+    Text,
+    Tilt,
+)
 from dicomnode.config.node_schema import STRICT
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -30,11 +41,18 @@ class CodeTable(TypedDict):
     meaning_zh: NotRequired[Annotated[str, Field(min_length=1, max_length=64)]]
 
 
-class RangeTable(TypedDict, total=False):
-    """Inclusive bounds."""
+class CountRangeTable(TypedDict, total=False):
+    """Inclusive bounds of a number of slices."""
 
-    min: Number
-    max: Number
+    min: AtLeastOne
+    max: AtLeastOne
+
+
+class AgeRangeTable(TypedDict, total=False):
+    """Inclusive bounds of an age in years."""
+
+    min: AmountOrZero
+    max: AmountOrZero
 
 
 class SpacingTable(TypedDict, total=False):
@@ -45,7 +63,7 @@ class SpacingTable(TypedDict, total=False):
     max_in_plane: Amount
     uneven: Fraction
     max_gap: Amount
-    tilt_deg: AmountOrZero
+    tilt_deg: Tilt
 
 
 class InputTable(TypedDict, total=False):
@@ -55,7 +73,7 @@ class InputTable(TypedDict, total=False):
     required: bool
     modality: Text
     orientation: Literal["any", "axial", "sagittal", "coronal"]
-    slices: RangeTable
+    slices: CountRangeTable
     spacing_mm: SpacingTable
     contrast: Literal["any", "with", "without"]
     prefer: Wishes
@@ -112,7 +130,7 @@ class ClassificationTable(TypedDict, total=False):
 class LimitsTable(TypedDict, total=False):
     """``[limits]``: ``age_years``, and every other key a DICOM keyword."""
 
-    age_years: RangeTable
+    age_years: AgeRangeTable
     when: When
 
 

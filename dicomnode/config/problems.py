@@ -34,7 +34,6 @@ ALLOWED: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "string_type": lambda _: 'allowed is text in quotes, such as "abc"',
     "string_too_short": lambda _: "must not be empty",
     "string_too_long": lambda c: f"allowed are at most {c['max_length']} characters",
-    "list_type": lambda _: "allowed is a list, such as [1, 2]",
     "dict_type": lambda _: "allowed is a table",
     "too_short": lambda c: f"at least {c['min_length']} needed, {c['actual_length']} given",
     "too_long": lambda c: f"at most {c['max_length']} allowed, {c['actual_length']} given",
@@ -93,8 +92,15 @@ def _unknown(place: Place, raw: Mapping[str, Any], known: tuple[str, ...]) -> st
 
 
 def _allowed(detail: ErrorDetails) -> str:
+    if detail["type"] == "list_type":
+        return f"allowed is a list{_such_as(detail['input'])}"
     rule = ALLOWED.get(detail["type"])
     return rule(detail.get("ctx", {})) if rule else detail["msg"]
+
+
+def _such_as(value: object) -> str:
+    """Write a value alone as the list that was perhaps meant."""
+    return f", such as {shown([value])}" if isinstance(value, str | int | float) else ""
 
 
 def _after_value(message: str) -> str:

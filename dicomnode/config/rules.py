@@ -76,6 +76,14 @@ def _host_and_port_go_together(raw: Table) -> Iterator[str]:
             yield f"[peers.{name}]: {there} is given without {absent}; give both, or neither for a peer that only sends"
 
 
+def _what_is_sent_needs_an_address(raw: Table) -> Iterator[str]:
+    for name, peer in _tables(raw, "peers").items():
+        for key in ("storage_commitment", "rejection_notes"):
+            if peer.get(key) is True and "host" not in peer and "port" not in peer:
+                yield (f"[peers.{name}] {key} = true: allowed only of a peer with host and port; nothing is ever sent "
+                       "to one without")
+
+
 def _callers_can_be_told_apart(raw: Table) -> Iterator[str]:
     seen: dict[str, str] = {}
     for name, peer in _tables(raw, "peers").items():
@@ -135,6 +143,7 @@ RULES: Final[Sequence[Callable[[Table], Iterator[str]]]] = (
     _routes_name_known_peers,
     _receiving_peers_have_an_address,
     _host_and_port_go_together,
+    _what_is_sent_needs_an_address,
     _callers_can_be_told_apart,
     _waits_are_in_order,
     _studies_leave_before_the_disk_is_full,

@@ -35,6 +35,13 @@ def refusal(folder: Path, text: str) -> str:
     ("[worker]\nprocesses = 65", "[worker] processes = 65: allowed are values up to 64"),
     ("[delivery]\nprocesses = 65", "[delivery] processes = 65: allowed are values up to 64"),
     ("[peers.a]\nae_title = 'A'\ntakes = []", "[peers.a] takes = []: at least 1 needed, 0 given"),
+    ("[peers.a]\nae_title = 'A'\ntakes = 'SEG'", '[peers.a] takes = "SEG": allowed is a list, such as ["SEG"]'),
+    ("[peers.a]\nae_title = 'A'\nrejection_notes = true",
+     ("[peers.a] rejection_notes = true: allowed only of a peer with host and port; nothing is ever sent to one "
+      "without")),
+    ("[peers.a]\nae_title = 'A'\nstorage_commitment = true",
+     ("[peers.a] storage_commitment = true: allowed only of a peer with host and port; nothing is ever sent to one "
+      "without")),
 ])
 def test_a_value_out_of_bounds_is_refused_with_the_bound(tmp_path, text, said):
     assert refusal(tmp_path, text) == said

@@ -7,13 +7,16 @@ import re
 from pathlib import Path
 
 import pytest
+from pydicom.datadict import dictionary_VR
 from pydicom.sr.codedict import codes
 
 from dicomnode import config
+from dicomnode.config.input_rules import NUMERIC
 from dicomnode.config.model_rules import PROCEDURES
 from dicomnode.domain.condition import Condition
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import ModelFile, Range, SpacingLimits
+from dicomnode.domain.study import INDEXED_KEYWORDS
 from dicomnode.errors import ConfigError, ModelMissing
 
 ROOT = Path(__file__).parents[3]
@@ -181,3 +184,63 @@ def test_a_model_file_must_be_called_as_it_calls_itself(tmp_path):
     (tmp_path / "models" / "other.toml").write_text(EXAMPLE, encoding="utf-8")
     with pytest.raises(ConfigError, match=r'name = "example": allowed is "other"'):
         config.load_model("other", node(tmp_path))
+
+
+def of_input(text: str) -> str:
+    """The one thing that is wrong with an input that says this."""
+    (problem,) = problems(EXAMPLE.replace(
+        'prefer = { SliceThickness = "thinnest", ConvolutionKernel = "soft" }', text))
+    return problem.removeprefix("m.toml: ")
+
+
+def test_the_example_has_the_line_that_these_tests_replace():
+    assert 'prefer = { SliceThickness = "thinnest", ConvolutionKernel = "soft" }' in EXAMPLE
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ('prefer = { SliceThickness = "thinest" }',
+     ('[[inputs]] "ct": prefer.SliceThickness = "thinest": allowed are thinnest, thickest, most, present, absent, '
+      "and a number to be near to; did you mean thinnest?")),
+    ('prefer = { KVP = ["120", "low"] }', '[[inputs]] "ct": prefer.KVP = ["120", "low"]: allowed are thinnest'),
+    ("prefer = { ConvolutionKernel = 3 }",
+     '[[inputs]] "ct": prefer.ConvolutionKernel = 3: allowed are texts: the attribute is no number'),
+    ('prefer = { BodyPartExamined = "most" }',
+     '[[inputs]] "ct": prefer.BodyPartExamined = "most": allowed are texts, present and absent'),
+    ('prefer = { SeriesDescription = "sharp" }',
+     '[[inputs]] "ct": prefer.SeriesDescription = "sharp": allowed only of ConvolutionKernel and FilterType'),
+    ('split_take = "last"', '[[inputs]] "ct": split_take = "last": allowed only beside split_by'),
+])
+def test_a_wish_that_no_series_can_meet_is_refused(text, said):
+    assert of_input(text).startswith(said)
+
+
+@pytest.mark.parametrize("wish", [
+    'SliceThickness = "thickest"', "SliceThickness = 1.5", 'MagneticFieldStrength = ["3", "1.5"]',
+    'InstanceNumber = "most"', 'EchoTime = "present"', 'ConvolutionKernel = ["B30f", "soft"]',
+    'ImageType = "ORIGINAL"', 'ContrastBolusAgent = "absent"'])
+def test_a_wish_that_a_series_can_meet_is_taken(wish):
+    model(EXAMPLE.replace('prefer = { SliceThickness = "thinnest"', f"prefer = {{ {wish}").replace(
+        ', ConvolutionKernel = "soft" }', " }"))
+
+
+@pytest.mark.parametrize(("was", "now", "said"), [
+    ("min_between_slices = 0.3", "min_between_slices = 7.0",
+     '[[inputs]] "ct": spacing_mm.min_between_slices = 7: allowed are values up to max_between_slices = 5'),
+    ("# tilt_deg = 0.0", "tilt_deg = 95.0", '[[inputs]] "ct": spacing_mm.tilt_deg = 95.0: allowed are values up to 45'),
+    ("age_years = { min = 18 }", "age_years = { min = -3 }", "[limits] age_years.min = -3: allowed are 0 and above"),
+    ("age_years = { min = 18 }", "age_years = { min = 18, max = 2 }",
+     "[limits] age_years.min = 18: allowed are values up to max = 2; nothing is within"),
+    ("slices = { min = 20, max = 2000 }", "slices = { min = 20, max = 2 }",
+     '[[inputs]] "ct": slices.min = 20: allowed are values up to max = 2; nothing is within'),
+    ("slices = { min = 20, max = 2000 }", "slices = { min = 0 }",
+     '[[inputs]] "ct": slices.min = 0: allowed are 1 and above'),
+])
+def test_bounds_that_nothing_lies_within_are_refused(was, now, said):
+    assert was in EXAMPLE
+    (problem,) = problems(EXAMPLE.replace(was, now))
+    assert problem.removeprefix("m.toml: ").startswith(said)
+
+
+def test_the_attributes_whose_values_are_numbers_are_those_of_the_standard():
+    numbers = {"DS", "FD", "FL", "IS", "SL", "SS", "UL", "US"}
+    assert {keyword for keyword in INDEXED_KEYWORDS if dictionary_VR(keyword) in numbers} == NUMERIC
