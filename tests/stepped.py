@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -129,6 +130,5 @@ def stopping(made: Stepped) -> Iterator[Stepped]:
 def peer_toml(name: str, ae_title: str, port: int, **more: object) -> str:
     """Write one peer's table."""
     words: Mapping[str, object] = more
-    lines = "".join(f"{key} = {str(value).lower() if isinstance(value, bool) else value!r}\n"
-                    for key, value in words.items())
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in words.items())
     return f'[peers.{name}]\nae_title = "{ae_title}"\nhost = "127.0.0.1"\nport = {port}\n{lines}'
