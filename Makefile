@@ -6,8 +6,10 @@ STUDY ?=
 PACS ?=
 OUT ?= demo-out
 WORK ?= build/models
+SECONDS ?= 60
+SEED ?= 1
 
-.PHONY: demo test lint models models-nodule models-brain models-chest clean
+.PHONY: demo test lint models models-nodule models-brain models-chest fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dicomnode demo --out $(OUT) $(if $(STUDY),--study "$(STUDY)") $(if $(PACS),--pacs "$(PACS)")
@@ -19,6 +21,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Seeded attacks on the real receiver, index and reader; prints what was tried and a verdict.
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -W ignore -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
 
 # The shipped models, from nothing but seeds: phantoms, training, scores on held-out phantoms, the model card.
 models: models-nodule models-brain models-chest

@@ -26,6 +26,9 @@ FILL: Final = 0xFF
 MOST_MARKERS: Final = 1000
 MOST_TILES: Final = 65535
 RLE_HEADER_BYTES: Final = 64
+RLE_MOST_RUN_BYTES: Final = 128
+RLE_TRUSTED_PIXELS: Final = 1 << 22
+"""A segment can become 64 times as long: up to 2048² pixels that is half a gigabyte at most, beyond it is counted."""
 RLE_MOST_GROWTH: Final = 2
 """An RLE segment is longer than what it encodes by 1 byte in 128 at most; twice as much cannot be meant."""
 
@@ -75,7 +78,23 @@ def _rle_misfit(frame: bytes, frame_bytes: int, *, pixels: int) -> str:
             end < start or end - start > RLE_MOST_GROWTH * pixels + RLE_HEADER_BYTES
             for start, end in zip(offsets[:count], ends, strict=True)):
         return f"the RLE frame has segments longer than {RLE_MOST_GROWTH} × {pixels} bytes, or out of order"
+    if pixels > RLE_TRUSTED_PIXELS:
+        for start, end in zip(offsets[:count], ends, strict=True):
+            if _unpacked_bytes(frame, start, end) > pixels + RLE_MOST_RUN_BYTES:
+                return f"an RLE segment decodes to more than {pixels} bytes"
     return ""
+
+
+def _unpacked_bytes(frame: bytes, position: int, end: int) -> int:
+    """Return how long a segment becomes, without unpacking it (PackBits, PS3.5 Annex G.3.2)."""
+    total = 0
+    while position < end:
+        code = frame[position]
+        if code > RLE_MOST_RUN_BYTES:
+            total, position = total + 257 - code, position + 2
+        else:
+            total, position = total + code + 1, position + code + 2
+    return total
 
 
 def _siz(frame: bytes) -> Claim:

@@ -10,6 +10,7 @@ from typing import Final
 
 from pydicom import Dataset, FileMetaDataset
 
+from dicomnode.domain.dicom import uid
 from dicomnode.domain.model import InputRole
 from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import (
@@ -169,11 +170,22 @@ def _parsed(paths: Sequence[Path], going: Going, most_bytes: int) -> dict[str, P
         if not name:
             msg = f"{path.name}: SOPInstanceUID is absent: the image cannot be referred to"
             raise MissingGeometry(msg)
+        _refuse_bad_identity(part)
         known = parts.setdefault(name, part)
         if known is not part and _data_set(known) != _data_set(part):
             msg = f"SOP Instance {name} is there twice with different content; keep the right one"
             raise ConflictingInstances(msg)
     return parts
+
+
+def _refuse_bad_identity(part: Part10) -> None:
+    for keyword in ("SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"):
+        value = "".join(texts(part.header, keyword))
+        try:
+            uid(value or "0")  # what is absent is refused by those who need it
+        except ValueError as error:
+            msg = f"{part.path.name}: {keyword} is no UID: {error}"
+            raise MissingGeometry(msg) from error
 
 
 def _data_set(part: Part10) -> bytes:

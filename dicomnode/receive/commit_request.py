@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import struct
-from io import BytesIO
 from typing import Final
 
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
 
 from dicomnode.domain.dicom import uid
 from dicomnode.domain.node import Peer
 from dicomnode.errors import NoSuchAction, NoSuchInstance, NotAuthorized, NotOurSopClass, ProcessingFailure
 from dicomnode.receive.command import Command
-from dicomnode.receive.syntaxes import IMPLICIT_LE
+from dicomnode.receive.messages import UNREADABLE, read_message
 
 REQUEST: Final = "request"
 """How the spool calls such a message."""
@@ -60,10 +57,9 @@ def commit_request(data: bytes, *, transfer_syntax_uid: str, peer: str) -> bytes
         The data set cannot be read, or names no valid Transaction UID or no instance (0x0110).
     """
     try:
-        asked = read_dataset(BytesIO(data), is_implicit_VR=transfer_syntax_uid == IMPLICIT_LE, is_little_endian=True)
+        asked = read_message(data, transfer_syntax_uid=transfer_syntax_uid)
         request = _request(asked)
-    except (ValueError, KeyError, AttributeError, TypeError, EOFError, OSError, NotImplementedError,
-            struct.error) as error:
+    except UNREADABLE as error:
         raise ProcessingFailure(f"storage commitment request cannot be read: {error}") from error
     if not request["refs"]:
         raise ProcessingFailure("storage commitment request names no instance: Referenced SOP Sequence (0008,1199)")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import struct
-from io import BytesIO
 from typing import Final
 
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
 
 from dicomnode.domain.dicom import uid
 from dicomnode.errors import CannotUnderstand
-from dicomnode.receive.syntaxes import IMPLICIT_LE
+from dicomnode.receive.messages import UNREADABLE, read_message
 
 COMMITTED: Final = 1
 FAILURES_EXIST: Final = 2
@@ -33,10 +30,9 @@ def commitment_event(data: bytes, *, transfer_syntax_uid: str, event_type: int, 
     if event_type not in {COMMITTED, FAILURES_EXIST}:
         raise CannotUnderstand(f"Event Type ID {event_type}; allowed are {COMMITTED} and {FAILURES_EXIST}")
     try:
-        report = read_dataset(BytesIO(data), is_implicit_VR=transfer_syntax_uid == IMPLICIT_LE, is_little_endian=True)
+        report = read_message(data, transfer_syntax_uid=transfer_syntax_uid)
         event = _event(report)
-    except (ValueError, KeyError, AttributeError, TypeError, EOFError, OSError, NotImplementedError,
-            struct.error) as error:
+    except UNREADABLE as error:
         raise CannotUnderstand(f"storage commitment result cannot be read: {error}") from error
     return json.dumps({**event, "event_type": event_type, "calling_ae_title": calling}).encode()
 
