@@ -43,7 +43,7 @@ def class_group(findings: ModelFindings, one: Classification, stamp: Stamp) -> s
         algorithm_id=algorithm(findings.provenance), qualitative_evaluations=[evaluation],
         finding_sites=[sr.FindingSite(said(site, stamp.language))] if site else None,
         measurements=[number(PROBABILITY, one.probability, UNITY, stamp.language)])
-    comment(group[0], findings)
+    comment(group[0], findings, stamp.language)
     return group
 
 

@@ -11,6 +11,7 @@ from pydicom import Dataset
 from dicomnode.domain.dicom import CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, Code
 from dicomnode.domain.findings import Detection, EncodedObject, Measurement, ModelFindings, Organ, Provenance
 from dicomnode.domain.volume import SlicePlane
+from dicomnode.encode.chinese import said_in
 from dicomnode.encode.codes import (
     ARTIFICIAL_INTELLIGENCE,
     COMMENT,
@@ -52,7 +53,7 @@ def finding_group(findings: ModelFindings, found: Detection, language: str
         finding_type=said(found.label.type, language), finding_category=said(found.label.category, language),
         algorithm_id=algorithm(findings.provenance), finding_sites=[site] if site else None,
         measurements=list(_finding_numbers(found, language)))
-    comment(group[0], findings)
+    comment(group[0], findings, language)
     return group
 
 
@@ -76,7 +77,7 @@ def organ_group(findings: ModelFindings, organ: Organ, stamp: Stamp, seg: tuple[
             referenced_segment=sr.ReferencedSegment(
                 seg[0].sop_class_uid, seg[0].sop_instance_uid, seg[1],
                 source_series=sr.SourceSeriesForSegmentation(findings.stack.series_uid)), **shared)
-    comment(group[0], findings)
+    comment(group[0], findings, language)
     return group
 
 
@@ -120,8 +121,9 @@ def algorithm(provenance: Provenance) -> sr.AlgorithmIdentification:
         parameters=[f"weights {provenance.model_digest[:DIGEST_CHARS]}"])
 
 
-def comment(group: Dataset, findings: ModelFindings) -> None:
-    """Add the findings' warnings to a group, for whoever reads it."""
+def comment(group: Dataset, findings: ModelFindings, language: str) -> None:
+    """Add the findings' warnings to a group, for whoever reads it, in the report's language."""
     for warning in findings.warnings:
         group.ContentSequence.append(sr.TextContentItem(
-            name=concept(COMMENT), value=warning, relationship_type=sr.RelationshipTypeValues.CONTAINS))
+            name=concept(COMMENT), value=said_in(language, warning),
+            relationship_type=sr.RelationshipTypeValues.CONTAINS))

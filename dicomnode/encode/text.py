@@ -12,6 +12,7 @@ from dicomnode.domain.dicom import BASIC_TEXT_SR_STORAGE, Code
 from dicomnode.domain.findings import EncodedObject, ModelFindings, NotAnalysed
 from dicomnode.domain.model import Label
 from dicomnode.encode import sources as images
+from dicomnode.encode.chinese import quoted_in, said_in
 from dicomnode.encode.classes import class_sentences, found_nothing
 from dicomnode.encode.codes import (
     ABSENT,
@@ -107,7 +108,7 @@ def _why(reason: NotAnalysed, language: str) -> list[ContentItem]:
     own, standard = coded(reason.reason)
     named = reason.reason if language.startswith("en") else f"{meaning(own, language)}（{reason.reason}）"
     return [_text(FINDING, sentence("not_analysed", language)),
-            _text(FINDING, sentence("reason", language, reason=named, text=reason.text)),
+            _text(FINDING, sentence("reason", language, reason=named, text=said_in(language, reason.text))),
             sr.CodeContentItem(said(NOT_ANALYSED, language), said(own, language), CONTAINS),
             sr.CodeContentItem(said(STANDARD_REASON, language), said(standard, language), CONTAINS)]
 
@@ -168,10 +169,10 @@ def _absent(label: Label, language: str) -> ContentItem:
 def _caveats(one: ModelFindings, language: str) -> list[str]:
     planes = one.stack.planes
     lines = [sentence("examined", language, series=one.stack.series_uid, images=len(planes))]
-    lines += [sentence("warning", language, text=warning) for warning in one.warnings]
+    lines += [sentence("warning", language, text=said_in(language, warning)) for warning in one.warnings]
     if one.provenance.intended_use:
         lines.append(sentence("intended_use", language, model=one.provenance.model_name,
-                              text=one.provenance.intended_use))
+                              text=quoted_in(language, one.provenance.intended_use)))
     if one.provenance.research:
         lines.append(sentence("research", language))
     return lines

@@ -67,6 +67,10 @@ SENTENCES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType({
         "en": "Note: {text}",
         "zh": "注意：{text}",
     },
+    "in_english": {
+        "en": "{text}",
+        "zh": "技术说明（英文原文）：{text}",
+    },
 })
 
 

@@ -18,7 +18,6 @@ from dicomnode.infer.onto import on_one_grid
 from dicomnode.infer.output import RawBox
 from dicomnode.infer.straight import returned, returned_box, said
 
-NO_MAP: Final = "the model gives no parametric map"
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -86,11 +85,15 @@ class Request:
         if not self._with_map:
             return None, ()
         if not gives_map(self._model):
-            return None, (f"{NO_MAP}: only a segmentation with trust = 'pieces' can",)
+            return None, (self._no_map("only a segmentation with trust = 'pieces' can"),)
         values = wire.view(self.fds[-1], "float32", self._shape)
         if not why_not and not (float(values.min()) >= 0 and float(values.max()) <= 1):
             why_not = "its values are no fractions of 0 to 1"
-        return (None, (f"{NO_MAP}: {why_not}",)) if why_not else (self.on_source(values), ())
+        return (None, (self._no_map(why_not),)) if why_not else (self.on_source(values), ())
+
+    def _no_map(self, why: str) -> str:
+        return (f"model {self._model.name} gives no parametric map: {why}; leave PM out of `outputs` and `takes` where "
+                "it runs, and of its [outputs]")
 
     def on_source(self, values_zyx: NDArray[Any]) -> NDArray[Any]:
         """Return values on the grid that the model saw, on the true slices of the first input: nearest neighbours."""

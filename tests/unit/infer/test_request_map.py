@@ -52,12 +52,16 @@ def test_a_map_of_tilted_slices_comes_back_on_them(a_model):
     request.close()
 
 
+def said(model, why):
+    return (f"model {model.name} gives no parametric map: {why}; leave PM out of `outputs` and `takes` where it runs, "
+            "and of its [outputs]")
+
+
 @pytest.mark.parametrize("changes", [{"task": "detection"}, {"task": "classification"}, {"trust": "code"}])
 def test_a_model_that_can_give_no_map_says_so_and_its_child_is_not_asked(a_model, changes):
     request = Request(replace(a_model, **changes), {"image": IMAGE}, with_map=True)
     assert (len(request.fds), request.message()["quantity"]) == (2, "")
-    assert request.map("") == (
-        None, ("the model gives no parametric map: only a segmentation with trust = 'pieces' can",))
+    assert request.map("") == (None, (said(a_model, "only a segmentation with trust = 'pieces' can"),))
     request.close()
 
 
@@ -65,11 +69,11 @@ def test_a_model_that_can_give_no_map_says_so_and_its_child_is_not_asked(a_model
 def test_what_is_no_fraction_is_no_map(a_model, value):
     request = Request(a_model, {"image": IMAGE}, with_map=True)
     wire.view(request.fds[-1], "float32", (4, 5, 6), writable=True)[1, 2, 3] = value
-    assert request.map("") == (None, ("the model gives no parametric map: its values are no fractions of 0 to 1",))
+    assert request.map("") == (None, (said(a_model, "its values are no fractions of 0 to 1"),))
     request.close()
 
 
 def test_what_the_child_could_not_write_is_said(a_model):
     request = Request(a_model, {"image": IMAGE}, with_map=True)
-    assert request.map("it gives labels") == (None, ("the model gives no parametric map: it gives labels",))
+    assert request.map("it gives labels") == (None, (said(a_model, "it gives labels"),))
     request.close()
