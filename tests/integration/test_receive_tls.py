@@ -77,8 +77,8 @@ def dcmtk(program: str, port: int, *words: object) -> subprocess.CompletedProces
     options = [str(one) for one in words if not (isinstance(one, Path) and one.suffix == ".dcm")]
     paths = [str(one) for one in words if isinstance(one, Path) and one.suffix == ".dcm"]
     whom = ["-aet", "SCANNER", "-aec", "DICOMNODE", *options, "127.0.0.1", str(port), *paths]
-    return subprocess.run(
-        [need(program, "dcmtk"), "-v", *whom], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=120)
+    return subprocess.run([need(program, "dcmtk"), "-v", *whom], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, check=False, timeout=120)
 
 
 def shown(authority: Authority, pair: Pair) -> tuple[object, ...]:
