@@ -12,11 +12,12 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
+from dicomnode.audit import Backlog
 from dicomnode.domain.node import NodeConfig
 from dicomnode.errors import DicomNodeError, LedgerUnavailable, SpoolError
 from dicomnode.ledger import census
 from dicomnode.ledger.engine import Ledger
-from dicomnode.run import certificates
+from dicomnode.run import auditing, certificates
 from dicomnode.run.overdue import overdue
 from dicomnode.run.presence import living
 from dicomnode.run.problem import Problem
@@ -27,6 +28,9 @@ NEEDED: Final = ("receiver", "keeper", "worker", "sender")
 
 KEEPER_BEHIND_S: Final = 120.0
 """An image is indexed within seconds of its arrival; one that waits this long tells of a keeper that is behind."""
+
+AUDIT_BEHIND_S: Final = 300.0
+"""An audit message is forwarded within a second; one that waits this long tells of a sink that is away."""
 
 
 class Health(StrEnum):
@@ -66,6 +70,8 @@ class NodeState:
         None where the spool cannot be read, or was never made.
     work:
         ``ledger.census.status``; None where the database does not answer.
+    audit:
+        What waits for each sink of the audit trail; empty where nothing is audited, or the disk does not say.
     """
 
     at: datetime
@@ -74,6 +80,7 @@ class NodeState:
     roles: Mapping[str, int]
     spool: SpoolState | None
     work: Mapping[str, Any] | None
+    audit: tuple[Backlog, ...] = ()
 
 
 def look(config: NodeConfig, ledger: Ledger, *, now: datetime) -> NodeState:
@@ -84,14 +91,34 @@ def look(config: NodeConfig, ledger: Ledger, *, now: datetime) -> NodeState:
     problems += certificates.problems(config.tls, now)
     spool = _spool(config, now, problems)
     work = _work(ledger, now, problems)
+    audit = _audit(config, now, problems)
     if spool is not None:
         problems += _on_disk(config, spool)
     nobody = not any(roles.get(role) for role in NEEDED)
     down = work is None or nobody
     health = Health.DOWN if down else Health.DEGRADED if problems else Health.HEALTHY
     return NodeState(
-        at=now, health=health, problems=tuple(problems), roles=MappingProxyType(roles), spool=spool, work=work
+        at=now, health=health, problems=tuple(problems), roles=MappingProxyType(roles), spool=spool, work=work,
+        audit=audit,
     )
+
+
+def _audit(config: NodeConfig, now: datetime, problems: list[Problem]) -> tuple[Backlog, ...]:
+    try:
+        waiting = auditing.backlog(config, now)
+    except OSError as error:
+        problems.append(Problem(what="the audit trail cannot be read", why=str(error), action="check the disk"))
+        return ()
+    problems += [
+        Problem(
+            what=f"audit messages wait for their {one.sink}",
+            why=f"{one.waiting} of them, the oldest for {one.oldest_s / 60:.0f} min; none is lost",
+            action=f"see the log event audit_not_forwarded, and [audit] {one.sink}",
+        )
+        for one in waiting
+        if one.oldest_s is not None and one.oldest_s > AUDIT_BEHIND_S
+    ]
+    return waiting
 
 
 def _missing_roles(roles: Mapping[str, int]) -> Iterator[Problem]:

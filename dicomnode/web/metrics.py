@@ -55,6 +55,7 @@ def families(config: NodeConfig, state: NodeState, recent: Recent) -> Iterator[M
         "roles_alive", "Living processes on this machine", {(r,): state.roles.get(r, 0) for r in NEEDED}, ["role"]
     )
     yield from _spool(config, state)
+    yield from _audit(state)
     if state.work is not None:
         yield from _work(state.work)
         yield from _peers(state.work["peers"])
@@ -75,6 +76,14 @@ def _spool(config: NodeConfig, state: NodeState) -> Iterator[Metric]:
     yield _gauge(
         "spool_min_free_bytes", "Below this, images are refused with 0xA700", config.receive.min_free_bytes
     )
+
+
+def _audit(state: NodeState) -> Iterator[Metric]:
+    if state.audit:
+        waiting = {(one.sink,): one.waiting for one in state.audit}
+        oldest_s = {(one.sink,): one.oldest_s or 0.0 for one in state.audit}
+        yield _gauge("audit_messages_waiting", "Audit messages that their sink does not have", waiting, ["sink"])
+        yield _gauge("audit_oldest_age_seconds", "Age of the oldest of them", oldest_s, ["sink"])
 
 
 def _work(work: Row) -> Iterator[Metric]:
