@@ -24,11 +24,11 @@ class Pair:
 class Authority:
     """A certification authority in a folder of its own."""
 
-    def __init__(self, folder: Path, name: str = "Test CA") -> None:
+    def __init__(self, folder: Path, name: str = "Test CA", *, days: int = 30) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
         self.ca = folder / "ca.pem"
-        self._openssl("req", "-x509", *self._new_key("ca"), "-subj", f"/O=Hospital/CN={name}", "-days", "30",
+        self._openssl("req", "-x509", *self._new_key("ca"), "-subj", f"/O=Hospital/CN={name}", "-days", str(days),
                       "-out", "ca.pem")
         (folder / "index.txt").touch()
         (folder / "serial").write_text("1000\n")

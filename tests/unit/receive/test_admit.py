@@ -51,6 +51,15 @@ def test_an_association_is_refused_with_the_reason_of_table_9_21(changes: dict[s
     assert refused.value.answer == answer
 
 
+def test_a_refusal_of_several_peers_of_one_title_says_why_each_was_not_meant():
+    peers = {"a": Peer(name="a", ae_title="SCANNER", tls_only=True),
+             "b": Peer(name="b", ae_title="SCANNER", addresses=("10.2.0.0/16",))}
+    with pytest.raises(RefusedAssociation) as refused:
+        admit_association(request(), Caller("10.1.0.5"), ae_title="DICOMNODE", peers=peers, unknown_peers="accept")
+    assert str(refused.value) == ("'SCANNER' calls from 10.1.0.5, which [peers.b] addresses does not hold; "
+                                  "calls over plain TCP, which [peers.a] tls_only forbids")
+
+
 def test_an_unknown_peer_is_admitted_as_nobody_where_the_configuration_accepts_it():
     assert admitted(calling="STRANGER", unknown_peers="accept") is None
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from dicomnode.spool import Spool
+from dicomnode.spool.slots import LONGEST_QUEUE, take_turn
 
 HOLD_A_SLOT = """
 import sys
 from pathlib import Path
 from dicomnode.spool import Spool
+from dicomnode.spool.slots import LONGEST_QUEUE, take_turn
 slot = Spool(Path(sys.argv[1]), min_free_bytes=0).take_slot("SCANNER", 1)
 print("held" if slot else "none", flush=True)
 sys.stdin.read()
@@ -56,3 +58,21 @@ def test_any_name_stays_inside_the_slots_folder(spool: Spool, name: str):
         pass
     (folder,) = (spool.root / "slots").iterdir()
     assert folder.name.startswith("=")
+
+
+def test_turns_of_one_name_are_an_interval_apart_and_those_of_another_are_its_own(tmp_path: Path):
+    turns = [take_turn(tmp_path, "peer ct", 0.5, now_s=now_s) for now_s in (100.0, 100.0, 100.1, 103.0)]
+    assert turns == pytest.approx([0.0, 0.5, 0.9, 0.0])
+    assert take_turn(tmp_path, "peer mr", 0.5, now_s=100.0) == 0.0
+
+
+def test_a_clock_that_was_set_back_costs_a_bounded_wait(tmp_path: Path):
+    take_turn(tmp_path, "peer ct", 1.0, now_s=1e9)
+    assert take_turn(tmp_path, "peer ct", 1.0, now_s=1000.0) == LONGEST_QUEUE
+
+
+def test_a_damaged_turn_begins_anew(tmp_path: Path):
+    take_turn(tmp_path, "peer ct", 1.0, now_s=100.0)
+    (place,) = tmp_path.glob("*/turn")
+    place.write_bytes(b"xx")
+    assert take_turn(tmp_path, "peer ct", 1.0, now_s=100.0) == 0.0
