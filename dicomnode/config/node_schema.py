@@ -48,6 +48,7 @@ class NodeTable(TypedDict, total=False):
     database_url: str
     database_url_file: Text
     migrate: bool
+    hung_after_s: Annotated[float, Field(ge=10, allow_inf_nan=False)]
 
 
 class ReceiveTable(TypedDict, total=False):
@@ -96,6 +97,7 @@ class WorkerTable(TypedDict, total=False):
     backoff_s: Amount
     backoff_max_s: Amount
     warm_models: Count
+    beside_models_s: Amount
     read_ahead_mb: Annotated[int, Field(ge=0, le=65536)]
     max_decoded_mb: Count
     language: Literal["en", "zh"]

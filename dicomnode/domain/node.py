@@ -64,6 +64,7 @@ class NodeSettings:
     models_dir: Path = Path("models")
     database_url: str = ""  # empty: SQLite below data_dir
     migrate: bool = True  # `serve` runs pending migrations
+    hung_after_s: float = 120.0  # `serve` kills a process that shows no life for so long, and starts it again
 
     def __post_init__(self) -> None:
         """Refuse an AE title or port that DICOM does not allow."""
@@ -125,6 +126,7 @@ class WorkerSettings:
     backoff_s: float = 15.0
     backoff_max_s: float = 900.0
     warm_models: int = 2
+    beside_models_s: float = 900.0  # reading, measuring and encoding may take so long beside the models' time limits
     read_ahead_mb: int = 1024  # 0: the next study is read only when it is claimed
     max_decoded_mb: int = 8192  # of one series, as its headers declare it
     language: str = "en"  # CodeMeanings and sentences of the reports: en | zh

@@ -14,7 +14,7 @@ from dicomnode.domain.dicom import InstanceRef
 from dicomnode.domain.job import ANALYSIS
 from dicomnode.domain.work import Move, State
 from dicomnode.errors import ClaimLost
-from dicomnode.ledger import tables, work
+from dicomnode.ledger import events, tables, work
 
 REJECTION: Final = "rejection|"
 """Start of the group of a note that takes earlier results back; the peer's name follows."""
@@ -79,11 +79,20 @@ def left_at(c: Connection, *, study_uid: str, route: str, before: int, peer: str
 
 
 def _sent_to(peer: str) -> FromClause:
-    items, deliveries = tables.delivery_items, tables.deliveries
+    items, deliveries, alternatives = tables.delivery_items, tables.deliveries, tables.delivery_alternatives
     return (
-        tables.results.join(items, items.c.sent_result_id == tables.results.c.id)
-        .join(deliveries, and_(deliveries.c.id == items.c.delivery_id, deliveries.c.peer == peer))
+        tables.results.join(alternatives, alternatives.c.result_id == tables.results.c.id)
+        .join(items, items.c.id == alternatives.c.item_id)
+        .join(deliveries, and_(deliveries.c.id == items.c.delivery_id, deliveries.c.peer == peer, _was_sent()))
         .join(tables.jobs, tables.jobs.c.id == tables.results.c.job_id))
+
+
+def _was_sent() -> ColumnElement[bool]:
+    """Return the condition that an item's alternative is with the peer, or was before it was sent in another form."""
+    event, uid = tables.events.c, tables.results.c.sop_instance_uid
+    once = exists().where(event.delivery_id == tables.deliveries.c.id, event.kind == events.ITEM_SENT,
+                          event.data["sop_instance_uid"].as_string() == uid)
+    return or_(tables.delivery_items.c.sent_result_id == tables.results.c.id, once)
 
 
 def next_revision(c: Connection, study_uid: str, route: str) -> int:
@@ -141,6 +150,6 @@ def _sent() -> Select[str, str, str, int]:
         .join(tables.delivery_items, items.id == alternatives.item_id)
         .join(tables.deliveries, deliveries.id == items.delivery_id)
         .join(tables.jobs, tables.jobs.c.id == results.job_id)
-        .where(or_(items.sent_result_id == results.id, first))
+        .where(or_(_was_sent(), first))
         .order_by(results.id)
     )

@@ -86,7 +86,7 @@ _SAID: Final[Mapping[str, Callable[[Row], str]]] = MappingProxyType({
     "delivery_requeued": lambda _: "put back into the queue by an operator",
     "delivery_to_be_resent": lambda _: "everything to be sent once more, ordered by an operator",
     "delivery_awaiting_commitment": _asked,
-    "delivery_proved": lambda _: "the peer commits to everything",
+    "delivery_proved": lambda _: "the peer commits to everything that it took",
     events.ITEM_SENT: _sent,
     "own_output_returned": _object,
 })

@@ -168,6 +168,24 @@ def test_what_is_being_sent_once_more_is_left_at_the_peer_all_the_while(ledger):
     assert left_at(ledger, successor) == ["2.25.1", "2.25.2"]
 
 
+def test_a_peer_that_took_another_form_when_it_was_sent_once_more_is_left_with_both(ledger):
+    delivery = a_claimed_delivery(ledger)
+    send_all(ledger, delivery)
+    with ledger.write() as c:
+        deliveries.complete(c, delivery, now=NOW)
+        deliveries.requeue(c, delivery.delivery_id, now=NOW)
+    again = claim_delivery(ledger)
+    segmentation, report = again.items
+    for item, uid in ((segmentation, "2.25.1"), (report, "2.25.3")):
+        with ledger.write() as c:
+            deliveries.mark_sent(c, again, item.item_id, sop_instance_uid=uid, status=0, now=NOW, instead="x")
+    with ledger.write() as c:
+        deliveries.complete(c, again, now=NOW)
+    successor = a_job(ledger, snapshot=a_snapshot(uids=("1.2.3.1.2",)))
+    assert left_at(ledger, successor) == ["2.25.1", "2.25.2", "2.25.3"]
+    assert [one.partition(":")[2] for one in supersede(ledger, by=successor)] == ["2.25.2", "2.25.3"]
+
+
 def test_a_report_sent_to_two_peers_is_named_once(ledger):
     a_closed_study(ledger)
     a_job(ledger)
