@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pydicom import Dataset
+from pydicom import Sequence as DicomSequence
 
 from dicomnode.read.part10 import PARSE_ERRORS
 from dicomnode.read.values import tag_and_vr, texts, whole
@@ -82,4 +83,4 @@ def _items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
         element = dataset.get(keyword)
     except (*PARSE_ERRORS, OSError):
         return ()
-    return element or ()
+    return element if isinstance(element, DicomSequence) else ()  # another VR may stand there
