@@ -99,8 +99,7 @@ def state_of_node(context: Context) -> NodeState:
     row = {"health": str(seen.health), "roles": dict(seen.roles), **_spool(seen.spool), **(seen.work or {})}
     row["advice"] = list(advice)
     return NodeState(row=row, advice=advice, health=str(seen.health), exit_code=PROBE_CODES[seen.health])
-    if seen.audit:
-        row["audit_waiting"] = {one.sink: one.waiting for one in seen.audit}
+    row["audit_waiting"] = {one.sink: one.waiting for one in seen.audit}
 
 
 def _spool(spool: state.SpoolState | None) -> dict[str, Any]:
