@@ -60,6 +60,7 @@ def _all(context: Context, *, deep: bool) -> Iterator[Finding]:
     )
     yield _tried("database", lambda: _database(context))
     yield from _disk(context)
+    yield from _commitment(context)
     yield from _models(context, deep=deep)
     yield from _machine()
     yield from _tls(context)
@@ -96,6 +97,13 @@ def _disk(context: Context) -> Iterator[Finding]:
         exit_code=EXIT_IO,
         detail=f"{free_gb:.1f} GB free; below {config.receive.min_free_gb:g} GB images are refused with 0xA700",
     )
+
+
+def _commitment(context: Context) -> Iterator[Finding]:
+    from dicomnode.run.commitment_advice import advice
+
+    for detail in advice(context.config):
+        yield Finding("storage commitment", ok=True, hint=True, detail=detail)
 
 
 def _models(context: Context, *, deep: bool) -> Iterator[Finding]:

@@ -47,14 +47,15 @@ def screen(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                          f"{row['open_associations']} associations open")
     if "jobs" in row:
         yield from _work(row)
+    yield from _room(row)
 
 
 def _work(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "studies", (f"{row['studies_open']} receiving, {row['studies_closed']} closed, {row['conflicting']} with "
                       f"conflicting images, last image {_at(row['last_arrival_at'])}")
-    refused = row["refused_inputs"]
-    yield "jobs", _counts(row["jobs"], f" ({refused} refused input{'s' * (refused != 1)})" if refused else "")
-    yield "deliveries", _counts(row["deliveries"], "")
+    refused, old = row["refused_inputs"], row["out_of_date"]
+    yield "jobs", _counts(row["jobs"], f"{refused} refused input{'s' * (refused != 1)}" * bool(refused), old["jobs"])
+    yield "deliveries", _counts(row["deliveries"], "", old["deliveries"])
     yield "longest wait", f"job {age(row['oldest_job_waits_s'])}, delivery {age(row['oldest_delivery_waits_s'])}"
     if row["expired_leases"]:
         yield "not heard of", f"{row['expired_leases']} claims; the keeper frees them"
@@ -65,7 +66,18 @@ def _work(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                                        f"last sent {_at(peer['last_sent_at'])}")
 
 
-def _counts(states: Mapping[str, int], failed: str) -> str:
+def _room(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if row.get("deleted_24h"):
+        yield "retention", f"{row['deleted_24h']} studies deleted in 24 h, {row['freed_gb_24h']} GB freed"
+    for why, what in row.get("held", {}).items():
+        yield "holds the disk", f"{what['studies']} studies {why}, {what['gb']} GB"
+    if row.get("commitments_to_report"):
+        yield "commitment", f"{row['commitments_to_report']} requests of senders to be answered"
+
+
+def _counts(states: Mapping[str, int], refused: str, out_of_date: int) -> str:
+    of_them = [part for part in (refused, f"{out_of_date} out of date" * bool(out_of_date)) if part]
+    failed = f" ({', '.join(of_them)})" if of_them else ""
     return (f"{states['scheduled']} waiting, {states['in_progress']} in progress, {states['completed']} completed, "
             f"{states['failed']} failed{failed}, {states['canceled']} canceled")
 
@@ -97,9 +109,16 @@ def state_of_node(context: Context) -> NodeState:
         ledger.dispose()
     advice = tuple(problem.text for problem in seen.problems)
     row = {"health": str(seen.health), "roles": dict(seen.roles), **_spool(seen.spool), **(seen.work or {})}
+    row["audit_waiting"] = {one.sink: one.waiting for one in seen.audit}
+    row |= {
+        "deleted_24h": seen.room.deleted,
+        "freed_gb_24h": round(seen.room.freed_bytes / 1e9, 1),
+        "commitments_to_report": seen.room.unanswered,
+        "held": {why: {"studies": count, "gb": round(size / 1e9, 1)}
+                 for why, (count, size) in (seen.room.held or {}).items()},
+    }
     row["advice"] = list(advice)
     return NodeState(row=row, advice=advice, health=str(seen.health), exit_code=PROBE_CODES[seen.health])
-    row["audit_waiting"] = {one.sink: one.waiting for one in seen.audit}
 
 
 def _spool(spool: state.SpoolState | None) -> dict[str, Any]:

@@ -6,21 +6,23 @@ The command ``status``, the status page and ``/health`` say the same, because th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
 from dicomnode.audit import Backlog
-from dicomnode.domain.node import NodeConfig
+from dicomnode.domain.node import NodeConfig, Peer
 from dicomnode.errors import DicomNodeError, LedgerUnavailable, SpoolError
 from dicomnode.ledger import census
 from dicomnode.ledger.engine import Ledger
-from dicomnode.run import auditing, certificates
+from dicomnode.run import auditing, certificates, room
 from dicomnode.run.overdue import overdue
 from dicomnode.run.presence import living
 from dicomnode.run.problem import Problem
+from dicomnode.run.room import Room
+from dicomnode.run.untold import untold_peers
 from dicomnode.spool import Spool
 
 NEEDED: Final = ("receiver", "keeper", "worker", "sender")
@@ -72,6 +74,8 @@ class NodeState:
         ``ledger.census.status``; None where the database does not answer.
     audit:
         What waits for each sink of the audit trail; empty where nothing is audited, or the disk does not say.
+    room:
+        What retention freed, what holds space, and which senders wait for the node's commitment.
     """
 
     at: datetime
@@ -81,6 +85,7 @@ class NodeState:
     spool: SpoolState | None
     work: Mapping[str, Any] | None
     audit: tuple[Backlog, ...] = ()
+    room: Room = field(default_factory=Room)
 
 
 def look(config: NodeConfig, ledger: Ledger, *, now: datetime) -> NodeState:
@@ -90,8 +95,9 @@ def look(config: NodeConfig, ledger: Ledger, *, now: datetime) -> NodeState:
     problems += _missing_roles(roles)
     problems += certificates.problems(config.tls, now)
     spool = _spool(config, now, problems)
-    work = _work(ledger, now, problems)
+    work = _work(ledger, config.peers, now, problems)
     audit = _audit(config, now, problems)
+    kept = room.look(config, ledger, now=now, problems=problems) if work is not None else Room()
     if spool is not None:
         problems += _on_disk(config, spool)
     nobody = not any(roles.get(role) for role in NEEDED)
@@ -99,7 +105,7 @@ def look(config: NodeConfig, ledger: Ledger, *, now: datetime) -> NodeState:
     health = Health.DOWN if down else Health.DEGRADED if problems else Health.HEALTHY
     return NodeState(
         at=now, health=health, problems=tuple(problems), roles=MappingProxyType(roles), spool=spool, work=work,
-        audit=audit,
+        audit=audit, room=kept,
     )
 
 
@@ -149,11 +155,14 @@ def _spool(config: NodeConfig, now: datetime, problems: list[Problem]) -> SpoolS
         return None
 
 
-def _work(ledger: Ledger, now: datetime, problems: list[Problem]) -> Mapping[str, Any] | None:
+def _work(
+    ledger: Ledger, peers: Mapping[str, Peer], now: datetime, problems: list[Problem]
+) -> Mapping[str, Any] | None:
     try:
         with ledger.read() as connection:
             work = census.status(connection, now=now)
             problems += overdue(connection, work)
+            problems += untold_peers(connection, peers, now)
     except LedgerUnavailable as error:
         action = "bring the database back; what arrives meanwhile is kept on disk"
         problems.insert(0, Problem(what="the database does not answer", why=error.reason, action=action))
