@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from threading import Event
+from typing import TYPE_CHECKING
 
 import click
 
 from dicomnode import logs
 from dicomnode.cli.context import Context
+
+if TYPE_CHECKING:
+    from dicomnode.run.pulse import Pulse
 
 
 def _begin(context: Context) -> Event:
@@ -19,6 +23,12 @@ def _begin(context: Context) -> Event:
     if parent:
         die_with_parent(int(parent))
     return stop_on_signals()
+
+
+def _pulse(role: str) -> Pulse:
+    from dicomnode.run.pulse import Pulse
+
+    return Pulse.of_this_process(role)
 
 
 def _without_decoders() -> None:
@@ -54,6 +64,7 @@ def receive(context: Context) -> None:
     from dicomnode.run.auditing import activity
 
     stop = _begin(context)
+    _pulse("receiver")
     with activity(context.config, "receive"):
         receiver.run(context.config, stop)
 
@@ -67,8 +78,9 @@ def keep(context: Context) -> None:
     from dicomnode.run.auditing import activity
 
     stop = _begin(context)
+    pulse = _pulse("keeper")
     with activity(context.config, "keep"):
-        keeper.run(context.config, context.ledger, context.models, stop)
+        keeper.run(context.config, context.ledger, context.models, stop, pulse)
 
 
 @click.command()
@@ -79,8 +91,9 @@ def work(context: Context) -> None:
     from dicomnode.run.auditing import activity
 
     stop = _begin(context)
+    pulse = _pulse("worker")
     with activity(context.config, "work"):
-        worker.run(context.config, context.ledger, [model for model, _ in context.models.values()], stop)
+        worker.run(context.config, context.ledger, [model for model, _ in context.models.values()], stop, pulse)
 
 
 @click.command()
@@ -91,8 +104,9 @@ def deliver(context: Context) -> None:
     from dicomnode.run.auditing import activity
 
     stop = _begin(context)
+    pulse = _pulse("sender")
     with activity(context.config, "deliver"):
-        sender.run(context.config, context.ledger, stop)
+        sender.run(context.config, context.ledger, stop, pulse)
 
 
 @click.command(short_help="Serve the status page and the metrics endpoint.")
@@ -104,5 +118,6 @@ def web(context: Context) -> None:
     from dicomnode.web import app
 
     stop = _begin(context)
+    _pulse("web")
     with activity(context.config, "web"):
         app.run(context.config, Ledger(context.config.database_url), stop)

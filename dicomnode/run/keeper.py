@@ -1,12 +1,10 @@
 """The keeper's conductor: index, complete, match; rescue what was dropped; apply commitments; clean up.
 
-One keeper works per spool: the others wait for its lock and take over when it dies.
+One keeper works at a time: the others wait and take over when it dies (``run.election``).
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -24,11 +22,13 @@ from dicomnode.ledger.engine import Ledger
 from dicomnode.route.complete import judge
 from dicomnode.run import auditing, chores, retaining
 from dicomnode.run.bell import Bell, ring
+from dicomnode.run.election import Term, stand
 from dicomnode.run.indexing import Indexer
+from dicomnode.run.loop import AnyOf, typed
 from dicomnode.run.loop import run as loop
-from dicomnode.run.loop import typed
 from dicomnode.run.matching import Matcher
 from dicomnode.run.presence import Presence
+from dicomnode.run.pulse import Pulse
 from dicomnode.spool import Spool
 
 RESCUE_EVERY_S: Final = 5
@@ -104,25 +104,47 @@ class Keeper:
         self._puzzling[key] = now + PUZZLE_AGAIN
 
 
-def run(config: NodeConfig, ledger: Ledger, models: Mapping[str, tuple[ModelFile, str]], stop: threading.Event) -> None:
-    """Keep until ``stop`` is set."""
+def run(
+    config: NodeConfig,
+    ledger: Ledger,
+    models: Mapping[str, tuple[ModelFile, str]],
+    stop: threading.Event,
+    pulse: Pulse | None = None,
+) -> None:
+    """Keep until ``stop`` is set, whenever this process is the elected one."""
     spool = Spool(config.spool_dir, min_free_bytes=config.receive.min_free_bytes)
     spool.prepare()
+    while (term := stand(config, ledger, stop)) is not None:
+        try:
+            _serve(config, ledger, spool, models, term, AnyOf(stop, term.lost), pulse)
+        finally:
+            term.close()
+
+
+def _serve(
+    config: NodeConfig,
+    ledger: Ledger,
+    spool: Spool,
+    models: Mapping[str, tuple[ModelFile, str]],
+    term: Term,
+    stop: threading.Event,
+    pulse: Pulse | None,
+) -> None:
     folder = config.node.data_dir / "run"
-    elected = _elect(config, stop)
-    if elected is None:
-        return
     presence = Presence(folder, "keeper")
     keeper = Keeper(config, ledger, spool, models)
     due: queue.SimpleQueue[Callable[[datetime], object]] = queue.SimpleQueue()
     bells = _bells(config, ledger, spool, auditing.Auditor(config), due)
+
+    def step(now: datetime) -> bool:
+        return term.holds(now) and (_ring_due(due, now) or keeper.step(now))
+
     try:
         with auditing.forwarder(config), Bell(folder, "keeper") as bell:
-            loop(lambda now: _ring_due(due, now) or keeper.step(now), stop=stop, bell=bell, role="keeper")
+            loop(step, stop=stop, bell=bell, role="keeper", pulse=pulse)
     finally:
         bells.shutdown(wait=False)
         presence.close()
-        os.close(elected)
 
 
 def _ring_due(due: queue.SimpleQueue[Callable[[datetime], object]], now: datetime) -> bool:
@@ -154,17 +176,3 @@ def _bells(
         scheduler.add_job(due.put, "interval", args=(chore,), seconds=every_s, coalesce=True, misfire_grace_time=None)
     scheduler.start()
     return scheduler
-
-
-def _elect(config: NodeConfig, stop: threading.Event) -> int | None:
-    """Wait for the one keeper's lock; return its descriptor, or None when told to stop first."""
-    descriptor = os.open(config.spool_dir / "keeper.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    while not stop.is_set():
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stop.wait(1.0)
-        else:
-            return descriptor
-    os.close(descriptor)
-    return None

@@ -18,12 +18,25 @@ from typing import Final, TypeVar
 from dicomnode import logs
 from dicomnode.errors import ClaimLost, DicomNodeError, UnforeseenFailure
 from dicomnode.run.bell import POLL_S, Bell
+from dicomnode.run.pulse import Pulse
 
 PAUSE_AFTER_ERROR_S: Final = 2.0
 PR_SET_PDEATHSIG: Final = 1
 
 log = logs.get("run")
 T = TypeVar("T")
+
+
+class AnyOf(threading.Event):
+    """An event that is set when any of its sources is."""
+
+    def __init__(self, *sources: threading.Event) -> None:
+        super().__init__()
+        self._sources = sources
+
+    def is_set(self) -> bool:
+        """Whether any source is set."""
+        return any(source.is_set() for source in self._sources)
 
 
 def utc_now() -> datetime:
@@ -46,10 +59,14 @@ def die_with_parent(parent_pid: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run(step: Callable[[datetime], bool], *, stop: threading.Event, bell: Bell, role: str) -> None:
-    """Call ``step(now)`` until ``stop`` is set."""
+def run(
+    step: Callable[[datetime], bool], *, stop: threading.Event, bell: Bell, role: str, pulse: Pulse | None = None
+) -> None:
+    """Call ``step(now)`` until ``stop`` is set; ``pulse`` gives each its time."""
     log.info("role_started", role=role, pid=os.getpid())
     while not stop.is_set():
+        if pulse is not None:
+            pulse.allow()
         if not _guarded(step, role, stop) and not stop.is_set():
             bell.wait(POLL_S)
     log.info("role_stopped", role=role)

@@ -28,6 +28,7 @@ from dicomnode.run.loop import run as loop
 from dicomnode.run.loop import typed, utc_now
 from dicomnode.run.presence import Presence
 from dicomnode.run.protection import for_calls
+from dicomnode.run.pulse import Pulse
 from dicomnode.spool import Spool
 
 LAST_REPORT_S: Final = 10.0
@@ -39,7 +40,10 @@ log = logs.get("run")
 class Sender:
     """One step: one delivery, from claim to verdict."""
 
-    def __init__(self, config: NodeConfig, ledger: Ledger, spool: Spool, stop: threading.Event) -> None:
+    def __init__(
+        self, config: NodeConfig, ledger: Ledger, spool: Spool, stop: threading.Event, pulse: Pulse | None = None
+    ) -> None:
+        self._pulse = pulse
         self._config = config
         self._settings = config.delivery
         self._ledger = ledger
@@ -138,6 +142,8 @@ class Sender:
         self, delivery: deliveries.ClaimedDelivery, item_id: int, sop_instance_uid: str, status: int, instead: str
     ) -> None:
         uid, now = sop_instance_uid, utc_now()
+        if self._pulse is not None:
+            self._pulse.allow()
         try:
             with self._ledger.write() as c:
                 deliveries.mark_sent(
@@ -191,7 +197,7 @@ def _results(delivery: deliveries.ClaimedDelivery) -> list[StoredResult]:
     return [one for one in sent if not one.group.startswith(REJECTION)]
 
 
-def run(config: NodeConfig, ledger: Ledger, stop: threading.Event) -> None:
+def run(config: NodeConfig, ledger: Ledger, stop: threading.Event, pulse: Pulse | None = None) -> None:
     """Send until ``stop`` is set."""
     spool = Spool(config.spool_dir, min_free_bytes=config.receive.min_free_bytes)
     spool.prepare()
@@ -202,7 +208,7 @@ def run(config: NodeConfig, ledger: Ledger, stop: threading.Event) -> None:
     answering.start()
     try:
         with Bell(folder, "sender") as bell:
-            loop(sender.step, stop=stop, bell=bell, role="sender")
+            loop(sender.step, stop=stop, bell=bell, role="sender", pulse=pulse)
     finally:
         answering.join(LAST_REPORT_S)
         presence.close()

@@ -17,6 +17,7 @@ from typing import Final
 
 from dicomnode import logs
 from dicomnode.domain.node import NodeConfig
+from dicomnode.run.pulse import PIPE
 
 RESTART_FIRST_S: Final = 1.0
 RESTART_MOST_S: Final = 30.0
@@ -40,6 +41,9 @@ class Role:
     started_at_s: float = 0.0
     pause_s: float = RESTART_FIRST_S
     start_again_at_s: float = field(default=0.0)
+    pulse: int | None = None
+    silent_s: float = 0.0
+    looked_at_s: float = 0.0
 
 
 def roles(config: NodeConfig) -> list[Role]:
@@ -71,34 +75,80 @@ def run(config: NodeConfig, stop: threading.Event) -> None:
     try:
         while not stop.is_set():
             for role in wanted:
-                _tend(role, config.path)
+                _tend(role, config)
             stop.wait(0.2)
     finally:
         _end(wanted)
         log.info("node_stopped")
 
 
-def _tend(role: Role, config_path: Path) -> None:
+def _tend(role: Role, config: NodeConfig) -> None:
     now_s = time.monotonic()
     if role.process is None:
         if now_s >= role.start_again_at_s:
-            _start(role, config_path)
+            _start(role, config.path)
         return
     code = role.process.poll()
     if code is None:
+        _listen(role, now_s, config.node.hung_after_s)
         return
     steady = now_s - role.started_at_s > STEADY_S
     role.pause_s = RESTART_FIRST_S if steady else min(RESTART_MOST_S, role.pause_s * 2)
     role.start_again_at_s = now_s + role.pause_s
     role.process = None
+    _close_pulse(role)
     log.error("role_died", role=role.name, exit_code=code, restart_in_s=role.pause_s)
+
+
+def _listen(role: Role, now_s: float, hung_after_s: float) -> None:
+    """Kill a role that has shown no life for too long; the next look finds it dead and starts it again.
+
+    Notes
+    -----
+    Its silence is counted in looks of ours, each worth a second at most: where the whole machine stood still, nobody
+    was silent.
+    """
+    if role.process is None or role.pulse is None:
+        return
+    heard = _heard(role.pulse)
+    role.silent_s = 0.0 if heard else role.silent_s + min(1.0, now_s - role.looked_at_s)
+    role.looked_at_s = now_s
+    if role.silent_s > hung_after_s:
+        role.silent_s = 0.0
+        log.error("role_hung", role=role.name, pid=role.process.pid, silent_s=hung_after_s)
+        role.process.kill()
+
+
+def _heard(pulse: int) -> bool:
+    try:
+        return bool(os.read(pulse, 4096))
+    except BlockingIOError:
+        return False
 
 
 def _start(role: Role, config_path: Path) -> None:
     command = [sys.executable, "-m", "dicomnode", "--config", str(config_path), *role.command]
-    environment = {**os.environ, "DICOMNODE_PARENT": str(os.getpid())}
-    role.process = subprocess.Popen(command, env=environment, preexec_fn=lambda: os.nice(role.niceness))  # noqa: PLW1509, S603
-    role.started_at_s = time.monotonic()
+    role.pulse, theirs = os.pipe()
+    for end in (role.pulse, theirs):
+        os.set_blocking(end, False)
+    environment = {**os.environ, "DICOMNODE_PARENT": str(os.getpid()), PIPE: str(theirs)}
+    try:
+        role.process = subprocess.Popen(  # noqa: S603
+            command,
+            env=environment,
+            pass_fds=[theirs],
+            preexec_fn=lambda: os.nice(role.niceness),  # noqa: PLW1509
+        )
+    finally:
+        os.close(theirs)
+    role.started_at_s = role.looked_at_s = time.monotonic()
+    role.silent_s = 0.0
+
+
+def _close_pulse(role: Role) -> None:
+    if role.pulse is not None:
+        os.close(role.pulse)
+        role.pulse = None
 
 
 def _end(wanted: list[Role]) -> None:

@@ -23,13 +23,14 @@ from dicomnode.run.analyse import Analysis, Identity, analyse
 from dicomnode.run.bell import Bell, ring
 from dicomnode.run.inputs import Inputs
 from dicomnode.run.lease import Lease
+from dicomnode.run.loop import AnyOf, typed, utc_now
 from dicomnode.run.loop import run as loop
-from dicomnode.run.loop import typed, utc_now
 from dicomnode.run.matching import notice_after_failure
 from dicomnode.run.notices import notice, take_back
 from dicomnode.run.outbox import audiences, deliveries_for, remarks, with_notes
 from dicomnode.run.prefetch import ReadAhead
 from dicomnode.run.presence import Presence
+from dicomnode.run.pulse import Pulse
 from dicomnode.run.ready import ReadyModels
 from dicomnode.run.storing import put
 from dicomnode.spool import Spool
@@ -48,7 +49,9 @@ class Worker:
         pool: Pool,
         models: ReadyModels,
         stop: threading.Event,
+        pulse: Pulse | None = None,
     ) -> None:
+        self._pulse = pulse
         self._config = config
         self._ledger = ledger
         self._spool = spool
@@ -85,7 +88,7 @@ class Worker:
         log.info("job_claimed", job=job.job_id, study_uid=job.study_uid, kind=job.kind, attempt=job.claim.attempt)
         with Lease(lambda at: self._renew(job, at), lease_s=self._config.worker.lease_s) as lease:
             try:
-                typed(lambda: self._do(job, _either(lease.lost, self._stop)), job=job.job_id, study_uid=job.study_uid)
+                typed(lambda: self._do(job, AnyOf(lease.lost, self._stop)), job=job.job_id, study_uid=job.study_uid)
             except ClaimLost:
                 if lease.lost.is_set() or not self._stop.is_set():
                     raise
@@ -125,8 +128,12 @@ class Worker:
         log.info("job_completed", job=job.job_id, study_uid=job.study_uid, objects=len(objects), **data)
 
     def _analyse(self, job: jobs.ClaimedJob, cancelled: threading.Event) -> Analysis:
+        tasks = self._inputs.tasks(job.job_id, job.study_uid, job.snapshot)
+        if self._pulse is not None:
+            models_s = sum(task.model.runtime.time_limit_s for task in tasks)
+            self._pulse.allow(models_s + self._config.worker.beside_models_s)
         return analyse(
-            self._inputs.tasks(job.job_id, job.study_uid, job.snapshot),
+            tasks,
             self._pool,
             self._identity(job),
             clock=utc_now,
@@ -167,6 +174,7 @@ class Worker:
             language=self._config.worker.language,
             predecessors=job.snapshot.predecessors,
             charset_fallback=self._inputs.charset_fallback(job.snapshot),
+            order=job.job_id,
         )
 
     def _tell(self, job: jobs.ClaimedJob, stage: str, fraction: float) -> None:
@@ -212,18 +220,9 @@ def _figures(analysis: Analysis) -> dict[str, object]:
     }
 
 
-class _either(threading.Event):  # noqa: N801
-    """An event that is set when any of its sources is."""
-
-    def __init__(self, *sources: threading.Event) -> None:
-        super().__init__()
-        self._sources = sources
-
-    def is_set(self) -> bool:
-        return any(source.is_set() for source in self._sources)
-
-
-def run(config: NodeConfig, ledger: Ledger, models: Sequence[ModelFile], stop: threading.Event) -> None:
+def run(
+    config: NodeConfig, ledger: Ledger, models: Sequence[ModelFile], stop: threading.Event, pulse: Pulse | None = None
+) -> None:
     """Work until ``stop`` is set."""
     spool = Spool(config.spool_dir, min_free_bytes=config.receive.min_free_bytes)
     spool.prepare()
@@ -238,10 +237,10 @@ def run(config: NodeConfig, ledger: Ledger, models: Sequence[ModelFile], stop: t
     try:
         ready = ReadyModels(pool, models)
         ready.warm_up(config.worker.warm_models, utc_now())
-        worker = Worker(config, ledger, spool, pool, ready, stop)
+        worker = Worker(config, ledger, spool, pool, ready, stop, pulse)
         try:
             with Bell(folder, "worker") as bell:
-                loop(worker.step, stop=stop, bell=bell, role="worker")
+                loop(worker.step, stop=stop, bell=bell, role="worker", pulse=pulse)
         finally:
             worker.close()
     finally:
