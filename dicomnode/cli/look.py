@@ -104,5 +104,6 @@ def deliveries(context: Context, *, state: str | None, peer: str | None, limit: 
         rows,
         json_wanted=json_wanted,
         empty="no deliveries",
-        columns=("delivery_id", "job_id", "peer", "state", "attempt", "run_after", "study_uid", "reason"),
+        columns=("delivery_id", "job_id", "peer", "state", "sent", "not_taken", "attempt", "run_after", "study_uid",
+                 "reason"),
     )

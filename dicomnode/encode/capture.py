@@ -17,7 +17,7 @@ from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.encode import sources as images
 from dicomnode.encode.lettering import legible
 from dicomnode.encode.picture import MOST_TILES, Rgb, Table, draw, tiles_of
-from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, local_time, state_body_part
+from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, local_time
 
 CAPTURE_SLOT = 4
 MOST_LINES = 16
@@ -96,7 +96,7 @@ def _complete(result: Dataset, head: Dataset, stamp: Stamp) -> None:
     result.DateOfSecondaryCapture, result.TimeOfSecondaryCapture = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
     for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator"):
         result.pop(keyword, None)
-    state_body_part(result, head)
+    images.state_body_part(result, head)
 
 
 def _heading(findings: Sequence[ModelFindings], head: Dataset, stamp: Stamp) -> list[str]:

@@ -17,7 +17,7 @@ from dicomnode.encode import sources as images
 from dicomnode.encode.groups import frames_of
 from dicomnode.encode.looks import Look, look_of
 from dicomnode.encode.place import box
-from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, local_time, state_body_part
+from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, local_time
 
 GSPS_SLOT: Final = 5
 MOST_SLOTS: Final = 5
@@ -180,7 +180,7 @@ def _complete(result: Dataset, head: Dataset, marks: Sequence[_Mark], stamp: Sta
     moment = local_time(head, stamp)
     result.PresentationCreationDate = moment.strftime("%Y%m%d")
     result.PresentationCreationTime = moment.strftime("%H%M%S")
-    state_body_part(result, head)
+    images.state_body_part(result, head)
     row_mm, column_mm = marks[0].findings.stack.planes[0].pixel_spacing_mm
     area = result.DisplayedAreaSelectionSequence[0]
     del area.PresentationPixelAspectRatio

@@ -17,7 +17,7 @@ from dicomnode.domain.findings import EncodedObject, ModelFindings, ParametricMa
 from dicomnode.encode import sources as images
 from dicomnode.encode.codes import FINDING, FINDING_SITE, UNITY, concept
 from dicomnode.encode.reasons import SCHEME, scheme_identification
-from dicomnode.encode.series import Role, Stamp, encoding, finish, identity, state_body_part
+from dicomnode.encode.series import Role, Stamp, encoding, finish, identity
 from dicomnode.encode.template import STAMP_SHAPE, complete, places, state_loss
 
 PM_SLOT: Final = 20
@@ -67,7 +67,7 @@ def _encoded(findings: ModelFindings, values: ParametricMap, sources: Sequence[D
         **identity(stamp, role))
     made.Rows, made.Columns = stack.rows, stack.columns
     complete(made, head, findings, stamp, role)
-    state_body_part(made, head)
+    images.state_body_part(made, head)
     state_loss(made, sources)
     if values.quantity.scheme == SCHEME:
         made.CodingSchemeIdentificationSequence = [scheme_identification()]

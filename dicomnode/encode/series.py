@@ -28,7 +28,8 @@ FIRST_SERIES_NUMBER: Final = 9000
 LATER_SERIES_NUMBER: Final = 100_000
 SERIES_PER_REVISION: Final = 50
 SERIES_NUMBER_STEP_S: Final = 20
-"""Shorter than a study's usual quiet period, and long enough that IS (PS3.5 Table 6.2-1) lasts until 2053."""
+"""Long enough that IS (PS3.5 Table 6.2-1) lasts until 2046 and for ten million sets; ``Stamp.order`` tells apart what
+is made within one step."""
 SERIES_NUMBER_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 DESCRIPTION_MAX_CHARS: Final = 64  # VR LO
 FOREIGN_ERRORS: Final = (
@@ -52,6 +53,8 @@ class Stamp:
         results as superseding too, but cannot be referenced (PS3.3 Table 10-11 requires the class).
     supersedes:
         Whether an earlier set of results of this study was sent; implied by ``predecessors``.
+    order:
+        A number that is higher for each later set, however soon it comes; 0 where there is none.
     local_zone:
         Zone of the source's dates and times where the source does not say; None: the machine's.
     """
@@ -65,6 +68,7 @@ class Stamp:
     predecessors: tuple[str, ...] = ()
     supersedes: bool = False
     local_zone: tzinfo | None = None
+    order: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a naive time, an unknown language and what is no UID."""
@@ -108,7 +112,7 @@ class Stamp:
         if not self.updates:
             return FIRST_SERIES_NUMBER + slot
         steps = int((self.content_time - SERIES_NUMBER_EPOCH).total_seconds() // SERIES_NUMBER_STEP_S)
-        return LATER_SERIES_NUMBER + SERIES_PER_REVISION * max(0, steps) + slot
+        return LATER_SERIES_NUMBER + SERIES_PER_REVISION * (max(0, steps) + self.order) + slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,18 +194,6 @@ def identity(stamp: Stamp, role: Role) -> dict[str, Any]:
         "manufacturer_model_name": MODEL_NAME, "device_serial_number": str(stamp.node_id),
         "software_versions": __version__,
     }
-
-
-def state_body_part(result: Dataset, head: Dataset) -> None:
-    """Say which part of the body was examined, as the source does; that its side is unknown where it does not.
-
-    Laterality (0020,0060) is Type 2C, required of a paired structure (PS3.3 C.7.3.1): where nobody says what was
-    examined it may be one, and stands empty.
-    """
-    if head.get("BodyPartExamined"):
-        result.BodyPartExamined = head.BodyPartExamined
-    else:
-        result.Laterality = head.get("Laterality") or ""
 
 
 def local_time(head: Dataset, stamp: Stamp) -> datetime:

@@ -53,6 +53,18 @@ def unnamed(head: Dataset) -> Dataset:
     return copy
 
 
+def state_body_part(result: Dataset, head: Dataset) -> None:
+    """Say which part of the body was examined, as the source does; that its side is unknown where it does not.
+
+    Laterality (0020,0060) is Type 2C, required of a paired structure (PS3.3 C.7.3.1): where nobody says what was
+    examined it may be one, and stands empty.
+    """
+    if head.get("BodyPartExamined"):
+        result.BodyPartExamined = head.BodyPartExamined
+    else:
+        result.Laterality = head.get("Laterality") or ""
+
+
 def _decode(dataset: Dataset) -> None:
     """Make every text of a data set, nested ones included, a plain string; ``Dataset.decode`` spoils decoded names."""
     for element in dataset:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dicomnode.errors import EXIT_BAD_DATA, DicomNodeError
+from typing import Final
+
+from dicomnode.errors import DicomNodeError
+
+EXIT_NOT_POSSIBLE: Final = 1
 
 
 class NotInLedger(DicomNodeError):
     """No study or job of this name is known here."""
 
-    exit_code = EXIT_BAD_DATA
+    exit_code = EXIT_NOT_POSSIBLE

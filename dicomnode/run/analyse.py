@@ -45,6 +45,7 @@ class Identity:
     language: str = "en"
     predecessors: tuple[str, ...] = ()
     charset_fallback: str = ""
+    order: int = 0  # higher for each later job
 
 
 @dataclass(slots=True, kw_only=True)
@@ -198,6 +199,7 @@ def stamp_of(identity: Identity, provenance: tuple[Provenance, ...], now: dateti
         language=identity.language,
         predecessors=identity.predecessors,
         content_time=now,
+        order=identity.order,
     )
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from dicomnode.cli import cli
 from dicomnode.ledger import census, deliveries, jobs
 from dicomnode.ledger.engine import Ledger
+from dicomnode.ledger.refusals import NotInLedger
 from tests.ledger_rows import NOW, STUDY, a_claimed_delivery, a_closed_study, a_job, a_snapshot, after, send_all
 
 
@@ -48,6 +49,13 @@ def test_a_superseded_job_is_not_requeued_and_the_message_names_the_newer_one(le
     assert refused.exit_code == 1
     sentence = "job 1 is out of date: job 2 of the same study and route took its place; requeue that one"
     assert refused.stderr == f"Error: not requeued: {sentence}\n"
+
+
+def test_a_job_that_nobody_knows_is_neither_requeued_nor_analysed_again(ledger):
+    assert act("requeue", "999").exit_code == 1
+    refused = act("requeue", "999", "--again").exception
+    assert isinstance(refused, NotInLedger)
+    assert (refused.exit_code, str(refused)) == (1, "job 999 is not known here; `dicomnode jobs` lists those that are")
 
 
 def test_a_job_that_waits_is_not_requeued_and_the_message_says_what_can_be(ledger):

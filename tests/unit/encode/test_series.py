@@ -186,7 +186,9 @@ def test_a_later_set_of_results_has_higher_series_numbers_than_an_earlier_one():
     for wait in (timedelta(seconds=20), timedelta(minutes=1)):
         later = replace(earlier, content_time=CONTENT_TIME + wait)
         assert later.series_number(0) > earlier.series_number(SERIES_PER_REVISION - 1)
-    last = replace(earlier, content_time=CONTENT_TIME.replace(year=2052))
+    at_once = replace(earlier, order=earlier.order + 1)
+    assert at_once.series_number(0) > earlier.series_number(SERIES_PER_REVISION - 1)
+    last = replace(earlier, content_time=CONTENT_TIME.replace(year=2046), order=10_000_000)
     assert last.series_number(SERIES_PER_REVISION - 1) < 1 << 31
 
 
