@@ -15,14 +15,15 @@ from dicomnode.deliver import pdu
 from dicomnode.domain.dicom import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.domain.node import NodeConfig, Peer
 from dicomnode.receive.negotiate import APPLICATION_CONTEXT
+from dicomnode.receive.progress import SLOWEST_BYTES_PER_S
 from dicomnode.receive.wire import ARTIM_S
 
 PARAMETERS: Final = "Configuration parameters"
 PEERS: Final = "Peers"
 AE: Final = "Application entity"
-TABLES: Final = ("node", "receive", "completion", "worker", "delivery", "retention")
+TABLES: Final = ("node", "receive", "tls", "completion", "worker", "delivery", "retention")
 """The tables of node.toml that have to do with DICOM."""
-UNSAID: Final = frozenset({"database_url", "data_dir", "models_dir"})
+UNSAID: Final = frozenset({"database_url", "data_dir", "models_dir", "certificate", "ca"})
 """Where data lie and how to reach the database: nothing that a peer needs, and perhaps a secret."""
 SECRET_WORDS: Final = ("password", "secret", "token", "key", "_file")
 
@@ -44,7 +45,9 @@ def communication(facts: Facts) -> Section:
 
 def _entity(config: NodeConfig) -> Table:
     rows: tuple[tuple[Cell, ...], ...] = (
-        ("AE title", config.node.ae_title), ("Host", config.node.bind), ("Port", str(config.node.port)),
+        ("AE title", config.node.ae_title), ("Host", config.node.bind),
+        ("Port", str(config.node.port) if config.receive.plain else "none"),
+        ("Port of TLS", str(config.tls.port) if config.tls.port else "none"),
         ("Implementation Class UID", IMPLEMENTATION_CLASS_UID),
         ("Implementation Version Name", IMPLEMENTATION_VERSION_NAME), ("Software version", __version__))
     return Table(title=AE, columns=("Property", "Value"), rows=rows)
@@ -55,10 +58,13 @@ def _acceptance(config: NodeConfig) -> Table:
     return Table(title="Association acceptor", columns=("Property", "Value"), rows=(
         ("Maximum PDU length that is announced", f"{receive.max_pdu_bytes} bytes"),
         ("Maximum number of associations", str(receive.max_associations)),
-        ("Maximum number of associations from one AE title", str(receive.max_associations_per_peer)),
+        ("Maximum number of associations from one peer",
+         f"{receive.max_associations_per_peer}, or its max_associations; each peer gets one, however many are open"),
+        ("Maximum number of objects in one association", str(receive.max_objects_per_association or "no limit")),
         ("Receiver processes", str(receive.processes)),
         ("Time for the A-ASSOCIATE-RQ (ARTIM)", f"{ARTIM_S:g} s"),
         ("Time of silence after which an association is aborted", f"{receive.idle_timeout_s:g} s"),
+        ("Slowest message", f"{SLOWEST_BYTES_PER_S} bytes a second, as the mean over that time; else it is aborted"),
         ("Largest instance", f"{receive.max_instance_mb:g} MB"),
         ("Called AE title", "must be the node's"),
         ("Calling AE title", "any" if receive.unknown_peers == "accept" else "must be that of a peer"),

@@ -122,15 +122,6 @@ patient name or identifiers cannot be read is not analysed, and no name is guess
 the meanings of the codes that people read, are in the language of the configuration (`{language}`); meanings by which
 viewers find an item stay English.
 """
-SECURITY: Final = """
-No security profile of PS3.15 is claimed. Associations are neither encrypted nor authenticated by certificates: TLS is
-not offered in this version, and no audit messages are sent. Put the node and its peers in a network of their own, or
-behind a tunnel.
-"""
-ASSOCIATION_SECURITY: Final = """
-The receiver accepts only its own AE title as the called one. {unknown} A peer may be bound to network addresses
-(`addresses`). Whatever else is received is answered as the tables of rejections and aborts say.
-"""
 ATTRIBUTES: Final = """
 Each table lists every attribute of an object as the node's encoders wrote it for made-up studies: two with nothing in
 common, and one whose images have nothing but what analysis needs. Origin: *copied*, the value of the same attribute of

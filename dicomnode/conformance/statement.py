@@ -11,6 +11,7 @@ from dicomnode.conformance.communication import communication
 from dicomnode.conformance.document import Cell, Section, Statement, Table
 from dicomnode.conformance.facts import Facts, facts, name_of
 from dicomnode.conformance.objects import objects
+from dicomnode.conformance.security import security
 from dicomnode.conformance.services import SCP, scp_contexts, scu_contexts, services
 from dicomnode.domain.dicom import CHARACTER_SETS, MANUFACTURER
 from dicomnode.domain.model import ModelFile
@@ -51,7 +52,7 @@ def statement_of(known: Facts) -> Statement:
         communication(known),
         Section(title="Support of Character Sets", text=prose.CHARACTER_SETS.format(language=config.worker.language),
                 tables=(_character_sets(config),)),
-        _security(config),
+        security(config),
         objects(known),
     ))
 
@@ -100,11 +101,3 @@ def _character_sets(config: NodeConfig) -> Table:
                  for term in CHARACTER_SETS}
     return Table(title="Character sets that are read", columns=("Defined Term", "Assumed for images of"),
                  rows=tuple((term, fallbacks[term]) for term in CHARACTER_SETS))
-
-
-def _security(config: NodeConfig) -> Section:
-    unknown = ("Any calling AE title is accepted." if config.receive.unknown_peers == "accept"
-               else "The calling one must be that of a peer of the configuration.")
-    return Section(title="Security", sections=(
-        Section(title="Security profiles", text=prose.SECURITY),
-        Section(title="Association level security", text=prose.ASSOCIATION_SECURITY.format(unknown=unknown))))

@@ -43,8 +43,9 @@ STORE_ANSWERS: Final = (
     Answer(status=SUCCESS, meaning="Success", clause="PS3.4 Table B.2-1",
            when="The data set is stored durably: file and folder are synchronised to the disk before the answer."),
     Answer(status=OutOfResources.status, meaning="Refused: Out of Resources", clause="PS3.4 Table B.2-1",
-           when="Less than min_free_gb is free, the spool cannot be written, or the instance is larger than "
-                "max_instance_mb. Nothing is kept; the sender may try again."),
+           when="Less than min_free_gb is free, the spool cannot be written, the instance is larger than "
+                "max_instance_mb, or the association has brought max_objects_per_association. Nothing is kept; the "
+                "sender may try again."),
     Answer(status=NotOurSopClass.status, meaning="Refused: SOP Class not supported", clause="PS3.7 C.5",
            when="The command names another SOP Class than its presentation context."),
     Answer(status=Mismatch.status, meaning="Error: Data Set does not match SOP Class", clause="PS3.4 Table B.2-1",
@@ -95,19 +96,19 @@ REJECTIONS: Final = (
     Rejection(answer=admit.NO_APPLICATION_CONTEXT, meaning="application context name not supported",
               when="The application context is not the DICOM one."),
     Rejection(answer=admit.CALLING_NOT_RECOGNIZED, meaning="calling AE title not recognized",
-              when='The calling AE title is no peer of the configuration (unless unknown_peers = "accept"), or calls '
-                   "from an address that its peer entry does not hold."),
+              when='The calling AE title is no peer of the configuration (unless unknown_peers = "accept"), or '
+                   "its table does not hold the address, the certificate or the plain TCP that it calls with."),
     Rejection(answer=admit.CALLED_NOT_RECOGNIZED, meaning="called AE title not recognized",
               when="The called AE title is not the node's."),
     Rejection(answer=admit.NO_PROTOCOL_VERSION, meaning="protocol version not supported",
               when="Protocol version 1 is not among those proposed."),
     Rejection(answer=admit.LOCAL_LIMIT_EXCEEDED, meaning="local limit exceeded",
-              when="max_associations, or max_associations_per_peer from this AE title, are open, or the spool cannot "
-                   "be written."),
+              when="max_associations are open, or as many of this peer as it may have, or the spool cannot be "
+                   "written."),
 )
 ABORTS: Final = (
     (reasons.NOT_SPECIFIED, "reason not specified",
-     "The node stops, the peer was silent for idle_timeout_s, or a refused data set goes on beyond max_instance_mb."),
+     "The node stops, the peer was silent or crawled for idle_timeout_s, or a refused data set exceeds max_instance_mb."),
     (reasons.UNRECOGNIZED_PDU, "unrecognized PDU", "A PDU of an unknown type."),
     (reasons.UNEXPECTED_PDU, "unexpected PDU", "A PDU that is not due, such as one that comes before A-ASSOCIATE-RQ."),
     (reasons.INVALID_PARAMETER, "invalid PDU parameter value",

@@ -22,6 +22,7 @@ from dicomnode.conformance.sample_model import a_model
 from dicomnode.conformance.statement import statement, statement_of
 from dicomnode.domain.dicom import CHARACTER_SETS
 from dicomnode.domain.node import NodeConfig, Peer, ReceiveSettings, Route
+from dicomnode.domain.security import TlsSettings
 from dicomnode.errors import RefusedInstance
 from dicomnode.receive.answers import EVENT_ANSWERS, STORE_ANSWERS
 
@@ -232,3 +233,19 @@ def test_a_node_without_routes_has_a_statement_too(tmp_path: Path):
     done = CliRunner().invoke(cli, ["conformance", "--config", str(tmp_path / "node.toml"), "--html"])
     assert done.stdout.startswith("<!doctype html>")
     assert "SEG" in done.stdout
+
+
+def test_without_tls_no_profile_is_claimed_and_with_it_the_one_that_is_spoken(config, known):
+    def words(some: NodeConfig) -> str:
+        return to_markdown(statement_of(replace(known, config=some)))
+
+    assert "claims no secure transport connection profile" in words(config)
+    tls = TlsSettings(port=2762, certificate=Path("/etc/node.pem"), key=Path("/etc/node.key"), ca=Path("/etc/ca.pem"),
+                      versions=("1.3",))
+    peers = {"pacs": replace(config.peers["pacs"], tls=True),
+             "ct": Peer(name="ct", ae_title="CT", tls_names=("ct1.hospital",))}
+    said = words(replace(config, tls=tls, peers=peers, receive=replace(config.receive, plain=False)))
+    assert "RFC 8996, 9325 TLS Secure Transport Connection Profile" in said
+    assert "accepted alone; used towards pacs. TLS 1.3; both sides" in said
+    assert "| Peers that must use TLS | ct |" in said
+    assert "/etc/" not in said
