@@ -108,7 +108,7 @@ REJECTIONS: Final = (
 )
 ABORTS: Final = (
     (reasons.NOT_SPECIFIED, "reason not specified",
-     "The node stops, the peer was silent or crawled for idle_timeout_s, or a refused data set exceeds max_instance_mb."),
+     "The node stops, the peer was silent or crawled for idle_timeout_s, a refused data set exceeds max_instance_mb."),
     (reasons.UNRECOGNIZED_PDU, "unrecognized PDU", "A PDU of an unknown type."),
     (reasons.UNEXPECTED_PDU, "unexpected PDU", "A PDU that is not due, such as one that comes before A-ASSOCIATE-RQ."),
     (reasons.INVALID_PARAMETER, "invalid PDU parameter value",
