@@ -23,8 +23,9 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 COMMAND, LAST = 1, 2
 
 
-def associate_rq(contexts: Sequence[tuple[str, str]], *, calling: str = "SCANNER", called: str = "DICOMNODE") -> bytes:
-    """An A-ASSOCIATE-RQ whose contexts have the ids 1, 3, 5, …"""
+def associate_rq(contexts: Sequence[tuple[str, str]], *, calling: str = "SCANNER", called: str = "DICOMNODE",
+                 more: Sequence[object] = ()) -> bytes:
+    """An A-ASSOCIATE-RQ whose contexts have the ids 1, 3, 5, …; ``more`` stands in its user information."""
     primitive = A_ASSOCIATE()
     primitive.application_context_name = "1.2.840.10008.3.1.1.1"
     primitive.calling_ae_title, primitive.called_ae_title = calling, called
@@ -38,7 +39,7 @@ def associate_rq(contexts: Sequence[tuple[str, str]], *, calling: str = "SCANNER
     length.maximum_length_received = 16384
     class_uid = ImplementationClassUIDNotification()
     class_uid.implementation_class_uid = "1.2.3.4"
-    primitive.user_information = [length, class_uid]
+    primitive.user_information = [length, class_uid, *more]
     return bytes(A_ASSOCIATE_RQ(primitive).encode())
 
 
