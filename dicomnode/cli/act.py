@@ -82,12 +82,15 @@ def _analyse_again(context: Context, job_id: int) -> None:
     click.echo(f"job {made} analyses again what job {job_id} analysed")
 
 
-@click.command(short_help="End a job or delivery that waits or runs.")
+@click.command(short_help="End a job or delivery that waits or runs, or give up one that failed.")
 @click.argument("work_id", metavar="ID", type=int)
 @kind
 @click.pass_obj
 def cancel(context: Context, *, work_id: int, delivery: bool) -> None:
-    """End a job or delivery that waits or runs; a running one is stopped at its next renewal."""
+    """End a job or delivery that waits or runs, or give up one that failed.
+
+    A running one is stopped at its next renewal. What was given up is no longer a problem in status.
+    """
     from dicomnode.ledger import deliveries, jobs
     from dicomnode.run.loop import utc_now
 

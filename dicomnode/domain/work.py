@@ -37,7 +37,7 @@ class Move(StrEnum):
     DISPROVED = "disproved"  # the keeper, from N-EVENT-REPORT: some failed, and age is left
     REJECT = "reject"  # the keeper, from N-EVENT-REPORT: some failed, and the budget of age is spent
     SUPERSEDE = "supersede"  # the keeper, in the successor's transaction
-    CANCEL = "cancel"  # an operator
+    CANCEL = "cancel"  # an operator; what failed is given up
     REQUEUE = "requeue"  # an operator
     RESEND = "resend"  # an operator, deliveries only: the peer lost what it took; the same bytes once more
 
@@ -59,7 +59,7 @@ TRANSITIONS: Final[Mapping[Move, tuple[frozenset[State], State]]] = MappingProxy
     Move.DISPROVED: (_BOTH, State.SCHEDULED),
     Move.REJECT: (_BOTH, State.FAILED),
     Move.SUPERSEDE: (_BOTH, State.CANCELED),
-    Move.CANCEL: (_BOTH, State.CANCELED),
+    Move.CANCEL: (_BOTH | {State.FAILED}, State.CANCELED),
     Move.REQUEUE: (frozenset({State.FAILED, State.CANCELED}), State.SCHEDULED),
     Move.RESEND: (frozenset({State.COMPLETED}), State.SCHEDULED),
 })

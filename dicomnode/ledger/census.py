@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from dicomnode.ledger import copies, tables
+from dicomnode.ledger import copies, tables, work
 from dicomnode.ledger.chunks import chunks
-from dicomnode.ledger.health import status
+from dicomnode.ledger.health import status, to_mend
 from dicomnode.ledger.outcomes import outcomes
 from dicomnode.ledger.telling import sentence
 from dicomnode.ledger.work import Found
@@ -96,19 +96,22 @@ def _result_kinds(c: Connection, sop_instance_uids: Sequence[str]) -> dict[str, 
     return found
 
 
-def jobs(c: Connection, *, state: str | None = None, limit: int) -> list[Row]:
-    """Return jobs, newest first.
+def jobs(c: Connection, *, state: str | None = None, mendable: bool = False, limit: int) -> list[Row]:
+    """Return jobs, newest first; with ``mendable`` those alone that failed and that somebody is to mend.
 
     Keys: ``job_id``, ``study_uid``, ``kind`` (analysis | notice), ``route``, ``models`` (names), ``revision``,
     ``state``, ``attempt``, ``priority``, ``run_after``, ``lease_until``, ``owner``, ``reason``, ``created_at``,
     ``claimed_at``, ``changed_at``.
     """
     query = select(tables.jobs).order_by(_JOB.id.desc()).limit(limit)
+    query = query.where(to_mend(work.JOBS)) if mendable else query
     return _job_rows(c, query if state is None else query.where(_JOB.state == state))
 
 
-def deliveries(c: Connection, *, state: str | None = None, peer: str | None = None, limit: int) -> list[Row]:
-    """Return deliveries, newest first.
+def deliveries(
+    c: Connection, *, state: str | None = None, peer: str | None = None, mendable: bool = False, limit: int,
+) -> list[Row]:
+    """Return deliveries, newest first; with ``mendable`` those alone that failed and that somebody is to mend.
 
     Keys: ``delivery_id``, ``job_id``, ``study_uid``, ``route``, ``peer``, ``phase`` (store | commit), ``items``,
     ``sent``, ``not_taken``, ``committed`` (counts), ``state``, ``attempt``, ``priority``, ``run_after``,
@@ -116,6 +119,7 @@ def deliveries(c: Connection, *, state: str | None = None, peer: str | None = No
     """
     query = _deliveries().order_by(_DELIVERY.id.desc()).limit(limit)
     query = query if state is None else query.where(_DELIVERY.state == state)
+    query = query.where(to_mend(work.DELIVERIES)) if mendable else query
     return _delivery_rows(c, query if peer is None else query.where(_DELIVERY.peer == peer))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, or_, select
 
 from dicomnode.domain.work import State
 from dicomnode.ledger import events, tables, work
 from dicomnode.ledger.reasons import about_the_input
+from dicomnode.ledger.succession import revivable
 
 STUCK_AFTER: Final = timedelta(minutes=5)
 """Work that was made this long ago and still waits shows as stuck."""
@@ -24,14 +25,15 @@ def status(c: Connection, *, now: datetime) -> dict[str, Any]:
     """Return the state of the node's work in one row.
 
     Keys: ``at``; ``studies_open``, ``studies_closed``, ``last_arrival_at``; ``jobs`` and ``deliveries`` (state →
-    count, every state); ``refused_inputs`` (those of the failed jobs whose study cannot be analysed);
+    count, every state); ``refused_inputs`` (those of the failed jobs whose study cannot be analysed); ``out_of_date``
+    (``jobs``, ``deliveries``: the other failed ones that no requeue can revive, and that need nobody, see ``to_mend``);
     ``oldest_job_waits_s``, ``oldest_delivery_waits_s`` (work that is due, None where none); ``expired_leases``;
     ``quarantined`` (instances that could not be indexed); ``conflicting`` (studies of which an instance came twice
     with different pixels or geometry); ``waiting_models`` (``name``, ``digest``, ``jobs``, ``oldest_waits_s``: a model
-    that no worker has verified shows here); ``peers`` (``peer``, ``scheduled``, ``in_progress``, ``failed``,
-    ``oldest_waits_s``, ``last_sent_at``); ``stuck`` (``what``, ``id``, ``study_uid``, ``where``, ``state``,
-    ``waits_s``, ``reason``: failed, or made more than five minutes ago and still waiting; the longest first, at most
-    twenty).
+    that no worker has verified shows here); ``peers`` (``peer``, ``scheduled``, ``in_progress``, ``failed`` (those to
+    be mended), ``oldest_waits_s``, ``last_sent_at``); ``stuck`` (``what``, ``id``, ``study_uid``, ``where``, ``state``,
+    ``waits_s``, ``reason``: failed and to be mended, or made more than five minutes ago and still waiting; the longest
+    first, at most twenty).
     """
     return {
         "at": now,
@@ -39,7 +41,7 @@ def status(c: Connection, *, now: datetime) -> dict[str, Any]:
         "studies_closed": _count(c, select(func.count()).select_from(tables.studies).where(_STUDY.state == "closed")),
         "last_arrival_at": c.execute(select(func.max(_STUDY.last_arrival_at))).scalar_one(),
         "jobs": _states(c, work.JOBS), "deliveries": _states(c, work.DELIVERIES),
-        "refused_inputs": _refused_inputs(c),
+        "refused_inputs": _refused_inputs(c), "out_of_date": _out_of_date(c),
         "oldest_job_waits_s": _oldest(c, work.JOBS, now), "oldest_delivery_waits_s": _oldest(c, work.DELIVERIES, now),
         "expired_leases": _expired(c, work.JOBS, now) + _expired(c, work.DELIVERIES, now),
         "quarantined": _count(c, select(func.count()).where(tables.events.c.kind == events.INSTANCE_QUARANTINED)),
@@ -47,6 +49,19 @@ def status(c: Connection, *, now: datetime) -> dict[str, Any]:
             tables.events.c.kind == events.INSTANCES_CONFLICTING)),
         "waiting_models": _waiting_models(c, now), "peers": _peers(c, now), "stuck": _stuck(c, now),
     }
+
+
+def to_mend(queue: work.Queue) -> ColumnElement[bool]:
+    """Return the condition that work failed, that it is no study that cannot be analysed, and that it can be revived.
+
+    Notes
+    -----
+    What cannot be revived needs nobody: a newer job of the same study and route took its place and shows for itself,
+    or retention deleted the study's files, which it does to no study that waits for a hand.
+    """
+    if queue is work.JOBS:
+        return and_(_JOB.state == State.FAILED, not_(about_the_input()), revivable())
+    return and_(_DELIVERY.state == State.FAILED, _DELIVERY.job_id.in_(select(_JOB.id).where(revivable())))
 
 
 def _count(c: Connection, query: Any) -> int:  # noqa: ANN401
@@ -62,6 +77,14 @@ def _states(c: Connection, queue: work.Queue) -> dict[str, int]:
 def _refused_inputs(c: Connection) -> int:
     """Count the failed jobs whose reason (``ErrorClass: sentence``) is the study itself."""
     return _count(c, select(func.count()).where(_JOB.state == State.FAILED, about_the_input()))
+
+
+def _out_of_date(c: Connection) -> dict[str, int]:
+    failed = {"jobs": _count(c, select(func.count()).where(_JOB.state == State.FAILED, not_(about_the_input()))),
+              "deliveries": _count(c, select(func.count()).where(_DELIVERY.state == State.FAILED))}
+    mendable = {"jobs": _count(c, select(func.count()).where(to_mend(work.JOBS))),
+                "deliveries": _count(c, select(func.count()).where(to_mend(work.DELIVERIES)))}
+    return {what: failed[what] - mendable[what] for what in failed}
 
 
 def _oldest(c: Connection, queue: work.Queue, now: datetime) -> float | None:
@@ -88,9 +111,11 @@ def _waiting_models(c: Connection, now: datetime) -> list[dict[str, Any]]:
 def _peers(c: Connection, now: datetime) -> list[dict[str, Any]]:
     """Return one row per peer that was ever delivered to."""
     peers: dict[str, dict[str, Any]] = {}
-    for row in c.execute(
-            select(_DELIVERY.peer, _DELIVERY.state, func.count().label("n"),
-                   func.min(_DELIVERY.created_at).label("since")).group_by(_DELIVERY.peer, _DELIVERY.state)):
+    old = and_(_DELIVERY.state == State.FAILED, not_(to_mend(work.DELIVERIES)))
+    state = case((old, "out of date"), else_=_DELIVERY.state).label("state")
+    one = select(_DELIVERY.peer, _DELIVERY.created_at, state).subquery().c
+    for row in c.execute(select(one.peer, one.state, func.count().label("n"), func.min(one.created_at).label("since"))
+                         .group_by(one.peer, one.state)):
         peer = peers.setdefault(row.peer, {
             "peer": row.peer, "scheduled": 0, "in_progress": 0, "failed": 0, "oldest_waits_s": None,
             "last_sent_at": None})
@@ -111,13 +136,13 @@ def _stuck(c: Connection, now: datetime) -> list[dict[str, Any]]:
 
 
 def _stuck_in(c: Connection, queue: work.Queue, now: datetime) -> list[dict[str, Any]]:
-    """Return failed work, work that is being retried, and work that is due and that nobody takes."""
+    """Return failed work that somebody is to mend, work that is being retried, and work that nobody takes."""
     t = queue.table.c
     where = t.route if queue is work.JOBS else t.peer
     old = (t.state == State.SCHEDULED) & (t.created_at < now - STUCK_AFTER)
     rows = c.execute(
         select(t.id, t.study_uid, where.label("place"), t.state, t.created_at, t.reason)
-        .where((t.state == State.FAILED) | old).order_by(t.created_at).limit(STUCK_SHOWN))
+        .where(or_(to_mend(queue), old)).order_by(t.created_at).limit(STUCK_SHOWN))
     return [
         {"what": queue.noun, "id": row.id, "study_uid": row.study_uid, "where": row.place, "state": row.state,
          "waits_s": (now - row.created_at).total_seconds(), "reason": row.reason}

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from dicomnode.domain.reason import is_about_the_input
 from dicomnode.domain.work import State
 from dicomnode.ledger import census
 from dicomnode.run.problem import Problem
@@ -28,32 +27,24 @@ LOOKED_AT: Final = 100
 
 def overdue(c: Connection, work: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with the work of which ``work`` (``census.status``) holds the counts."""
-    yield from _failed_jobs(c, work)
+    yield from _failed_jobs(c)
     yield from _waiting_jobs(work)
     for peer in work["peers"]:
         yield from _failed_deliveries(c, peer)
         yield from _waiting_deliveries(c, peer)
 
 
-def _failed_jobs(c: Connection, work: Mapping[str, Any]) -> Iterator[Problem]:
-    if work["jobs"][State.FAILED] <= work["refused_inputs"]:
-        return
+def _failed_jobs(c: Connection) -> Iterator[Problem]:
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in census.jobs(c, state=State.FAILED, limit=LOOKED_AT):
-        if not is_about_the_input(row["reason"]):
-            groups.setdefault((row["route"], row["reason"].partition(":")[0]), []).append(row)
+    for row in census.jobs(c, mendable=True, limit=LOOKED_AT):
+        groups.setdefault((row["route"], row["reason"].partition(":")[0]), []).append(row)
     for (route, _), rows in groups.items():
         numbers = ", ".join(str(row["job_id"]) for row in rows[:5]) + (" and more" if len(rows) > 5 else "")  # noqa: PLR2004
         yield Problem(
             what=f"{_count(len(rows), 'job')} of route {route} failed",
             why=rows[0]["reason"],
-            action=f"mend the cause, then `dicomnode requeue --failed --route {route}` (ID {numbers})",
-        )
-    if not groups:
-        yield Problem(
-            what=f"{_count(work['jobs'][State.FAILED] - work['refused_inputs'], 'job')} failed",
-            why=f"each before the last {LOOKED_AT} that failed",
-            action="see `dicomnode jobs --state failed --limit 1000`",
+            action=f"mend the cause, then `dicomnode requeue --failed --route {route}` (ID {numbers}), or "
+            f"`dicomnode cancel {rows[0]['job_id']}` to give it up",
         )
 
 
@@ -80,13 +71,14 @@ def _waiting_jobs(work: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _failed_deliveries(c: Connection, peer: Mapping[str, Any]) -> Iterator[Problem]:
-    if not peer["failed"]:
+    rows = census.deliveries(c, mendable=True, peer=peer["peer"], limit=1) if peer["failed"] else []
+    if not rows:
         return
-    rows = census.deliveries(c, state=State.FAILED, peer=peer["peer"], limit=1)
     yield Problem(
         what=f"{_count(peer['failed'], 'delivery', 'deliveries')} to {peer['peer']} failed",
         why=_first_reason(rows, "no reason was given"),
-        action=f"mend the cause, then `dicomnode requeue --failed --peer {peer['peer']}`",
+        action=f"mend the cause, then `dicomnode requeue --failed --peer {peer['peer']}`, or "
+        f"`dicomnode cancel --delivery {rows[0]['delivery_id']}` to give it up",
     )
 
 

@@ -271,6 +271,56 @@ def test_failures_of_the_input_are_counted_among_the_failed_jobs(ledger):
     assert (found["jobs"]["failed"], found["refused_inputs"]) == (4, 2)
 
 
+def a_failed_delivery(ledger: Ledger) -> int:
+    delivery = a_claimed_delivery(ledger)
+    with ledger.write() as c:
+        deliveries.fail(c, delivery, now=after(1), reason="PeerRefused: 0xA900")
+    return delivery.delivery_id
+
+
+def in_need(ledger: Ledger) -> tuple[int, int, int, int]:
+    """Failed jobs and deliveries that somebody is to mend, by the lists and by the counts."""
+    found = status(ledger)
+    with ledger.read() as c:
+        rows = census.jobs(c, mendable=True, limit=9), census.deliveries(c, mendable=True, limit=9)
+    failed = sum(peer["failed"] for peer in found["peers"])
+    assert len(rows[1]) == failed
+    assert sum(row["state"] == "failed" for row in found["stuck"]) == len(rows[0]) + len(rows[1])
+    return len(rows[0]), len(rows[1]), found["out_of_date"]["jobs"], found["out_of_date"]["deliveries"]
+
+
+def test_a_failed_delivery_whose_place_a_newer_job_took_needs_nobody(ledger):
+    number = a_failed_delivery(ledger)
+    assert in_need(ledger) == (0, 1, 0, 0)
+    a_job(ledger, revision=1, now=after(9))
+    assert in_need(ledger) == (0, 0, 0, 1)
+    with ledger.read() as c:
+        assert [row["delivery_id"] for row in census.deliveries(c, state="failed", limit=9)] == [number]
+    assert status(ledger)["deliveries"]["failed"] == 1
+
+
+def test_a_failed_job_with_a_newer_one_of_its_study_and_route_needs_nobody(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    fail_job(ledger)
+    assert in_need(ledger) == (1, 0, 0, 0)
+    a_job(ledger, snapshot=a_snapshot(route="brain"), now=after(8))
+    assert in_need(ledger) == (1, 0, 0, 0)
+    a_job(ledger, revision=1, now=after(9))
+    assert in_need(ledger) == (0, 0, 1, 0)
+
+
+def test_what_an_operator_gives_up_needs_nobody_and_can_be_taken_up_again(ledger):
+    a_closed_study(ledger)
+    job_id = a_job(ledger)
+    fail_job(ledger)
+    with ledger.write() as c:
+        jobs.cancel(c, job_id, now=after(2), reason="canceled by an operator")
+    assert in_need(ledger) == (0, 0, 0, 0)
+    with ledger.write() as c:
+        assert jobs.requeue(c, job_id, now=after(3)) == job_id
+
+
 def test_a_job_that_nobody_takes_shows_with_its_model(ledger):
     a_closed_study(ledger)
     a_job(ledger)

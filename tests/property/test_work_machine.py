@@ -201,7 +201,7 @@ class WorkMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         job_id = self.any_job(data)
-        if self.with_order(job_id, {State.SCHEDULED, State.IN_PROGRESS},
+        if self.with_order(job_id, {State.SCHEDULED, State.IN_PROGRESS, State.FAILED},
                            lambda c: jobs.cancel(c, job_id, now=self.now, reason="x")):
             self.jobs[job_id].end(State.CANCELED, "job_canceled")
 

@@ -132,7 +132,16 @@ def test_a_malfunction_behind_a_hundred_refused_inputs_is_still_a_problem(folder
     fail(ledger, "ModelFailed: nan", "first")
     for number in range(101):
         fail(ledger, "MissingSlices: gap of 7.0 mm", f"r{number}")
-    assert "1 job failed: each before the last 100 that failed" in said(folder, "status")
+    assert "1 job of route first failed: ModelFailed: nan" in said(folder, "status")
+
+
+def test_a_malfunction_that_a_newer_job_made_good_is_counted_and_is_no_problem(folder, ledger):
+    a_closed_study(ledger)
+    fail(ledger, "ModelFailed: nan", "chest")
+    a_job(ledger, snapshot=a_snapshot(route="chest"), revision=1)
+    text = said(folder, "status")
+    assert line(text, "jobs") == "jobs 1 waiting, 0 in progress, 0 completed, 1 failed (1 out of date), 0 canceled"
+    assert "of route chest failed" not in text
 
 
 def test_a_study_prints_its_timeline_with_zone_and_a_text_in_every_row(folder, ledger):

@@ -104,7 +104,7 @@ def test_a_failed_job_degrades_and_its_advice_is_a_command(ward):
     (problem,) = state.problems
     assert problem.text == (
         "1 job of route chest-ct failed: EncodingError: highdicom refused the mask; mend the cause, then "
-        "`dicomnode requeue --failed --route chest-ct` (ID 1)"
+        "`dicomnode requeue --failed --route chest-ct` (ID 1), or `dicomnode cancel 1` to give it up"
     )
 
 
