@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from dicomnode.audit import Forwarder, Queue
-from dicomnode.audit.forwarder import BATCH, forward, sinks_of
+from dicomnode.audit.forwarder import forward, sinks_of
 from dicomnode.audit.sinks import FileSink, SinkAwayError, SyslogSink
 from dicomnode.domain.audit import AuditSettings
 from tests.certificates import Authority
@@ -154,7 +154,7 @@ def test_what_was_said_while_the_server_was_away_comes_when_it_is_back_in_order(
         port = probe.getsockname()[1]
     settings = AuditSettings(file=str(tmp_path / "audit.log"), syslog=f"localhost:{port}", syslog_ca=str(authority.ca))
     queues = [Queue(tmp_path / "audit", name) for name in sinks_of(settings)]
-    count = BATCH + 20
+    count = 40
     with Forwarder(tmp_path / "audit", sinks_of(settings), again_first_s=0.1):
         for number in range(count):
             for queue in queues:
