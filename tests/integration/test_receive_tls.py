@@ -13,16 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pynetdicom import AE, build_role
 
 from dicomnode.domain.node import Peer
 from dicomnode.receive import doors
 from dicomnode.tls import Contexts
-from tests.builders import ct_series, write_series
+from tests.builders import ct_series, dataset, write_series
 from tests.certificates import Authority, Pair, calling, files, listening
 from tests.live import need, until
 from tests.receiving import Receiver, free_port, receiver
 from tests.upper_layer import COMMAND, CT, EXPLICIT, LAST, VERIFICATION, ScriptedPeer, associate_rq, command, pdu, pdv
 
+COMMITMENT = "1.2.840.10008.1.20.1"
 SERVE = """
 import signal, sys, threading
 from pathlib import Path
@@ -233,6 +235,24 @@ def test_a_silent_association_is_aborted_under_tls_too(tmp_path, hospital, ours,
         assert peer.associate((CT, EXPLICIT))[:1] == b"\x02"
         connection.settimeout(60)
         assert peer.hear()[:1] == b"\x07"
+
+
+def test_pynetdicom_sends_and_reports_commitment_over_tls(node, tmp_path, hospital, scanner):
+    entity = AE(ae_title="SCANNER")
+    entity.add_requested_context(CT, [EXPLICIT])
+    entity.add_requested_context(COMMITMENT)
+    association = entity.associate(
+        "127.0.0.1", node.tls_port, ae_title="DICOMNODE", ext_neg=[build_role(COMMITMENT, scp_role=True)],
+        tls_args=(calling(hospital, scanner).current(), "127.0.0.1"))
+    assert association.is_established
+    assert [association.send_c_store(path).Status for path in images(tmp_path)] == [0x0000] * 4
+    done = dataset(TransactionUID="2.25.9", ReferencedSOPSequence=[
+        dataset(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID="2.25.1")])
+    status, _ = association.send_n_event_report(done, 1, COMMITMENT, f"{COMMITMENT}.1")
+    association.release()
+    assert status.Status == 0x0000
+    assert len(arrived(node)) == 4
+    assert len(list(node.spool.events())) == 1
 
 
 def test_two_processes_serve_both_ports_and_end_when_they_are_told(tmp_path, hospital, ours, scanner):
