@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 
 from dicomnode.domain.model import InputRole
+from dicomnode.domain.spacing import EVEN_FRACTION, ROUNDING_MM
 from dicomnode.errors import DuplicatePositions, NoSuitableSeries
 from dicomnode.read.frames import frame_count, frame_texts
 
@@ -17,8 +21,10 @@ Frame = tuple[Dataset, int]
 """A header and the number of one of its frames, from 1."""
 FIRST: Final = "first"
 LAST: Final = "last"
-TELLING: Final = frozenset({"TemporalPositionIdentifier", "EchoTime", "DiffusionBValue", "StackID"})
+ASKED: Final = frozenset({"TemporalPositionIdentifier", "EchoTime", "DiffusionBValue", "StackID", "AcquisitionNumber"})
 """Attributes that do not come and go within one stack; AcquisitionNumber may in MR, made in several passes."""
+FEWEST_PLACES: Final = 3
+"""A phase has so many slices at least; fewer of one number are turns of the tube."""
 MOST_SAID: Final = 12
 """Values that a refusal lists."""
 
@@ -61,27 +67,46 @@ def one_phase(headers: Sequence[Dataset], role: InputRole) -> tuple[list[Frame],
     return kept, said
 
 
-def refuse_entwined(frames: Sequence[Frame], role: InputRole) -> None:
+def refuse_entwined(frames: Sequence[Frame], gaps_mm: NDArray[np.float64], role: InputRole) -> None:
     """Refuse phases whose slices lie between one another: each has places of its own, yet they are no one stack.
 
     Parameters
     ----------
-    frames:
-        In the order of their places.
+    frames, gaps_mm:
+        In the order of their places, and the distances between these.
 
     Raises
     ------
     DuplicatePositions
-        If along at least half of the slices the phase is another than at the slice before, and phases come again.
+        If along at least half of the slices the phase is another than at the slice before, and each phase has three
+        places or more.
+
+    Notes
+    -----
+    Acquisitions of a CT that take turns at even distances are one stack, made in two passes, where nothing else is
+    declared: phases lie in the same places, or at odd distances from one another. Numbers that begin again with the
+    second group of slices are turns of the tube: each has two places.
     """
     for keyword in dict.fromkeys(("TemporalPositionIdentifier", "AcquisitionNumber", role.split_by)):
-        told = ["\\".join(frame_texts(header, frame, keyword)) for header, frame in frames] \
-            if keyword in TELLING or (keyword == "AcquisitionNumber" and role.modality == "CT") else []
-        changes = sum(one != other for one, other in pairwise(told))
-        if changes >= max(len(set(told)), len(told) / 2, 1):
+        if keyword == "AcquisitionNumber" and (role.modality != "CT" or (keyword != role.split_by and _even(gaps_mm))):
+            continue
+        told = ["\\".join(frame_texts(header, frame, keyword)) for header, frame in frames] if keyword in ASKED else []
+        if _take_turns(told):
             msg = (f"slices of {len(set(told))} stacks lie between one another, told apart by {keyword}; one stack is "
                    "needed, send them as series of their own, or name in the model file which to take: split_by")
             raise DuplicatePositions(msg)
+
+
+def _take_turns(told: Sequence[str]) -> bool:
+    """Whether values of few stacks alternate along the slices."""
+    changes = sum(one != other for one, other in pairwise(told))
+    fewest = min(Counter(told).values(), default=0)
+    return fewest >= FEWEST_PLACES and changes >= max(len(set(told)), len(told) / 2)
+
+
+def _even(gaps_mm: NDArray[np.float64]) -> bool:
+    usual = float(np.median(gaps_mm)) if len(gaps_mm) else 0.0
+    return bool((np.abs(gaps_mm - usual) <= max(EVEN_FRACTION * usual, ROUNDING_MM)).all())
 
 
 def _matching(values: Sequence[str], wanted: str) -> list[str]:

@@ -144,7 +144,8 @@ def _stack(headers: Sequence[Dataset], role: InputRole) -> tuple[SliceStack, tup
     headers_of = {"".join(texts(header, "SOPInstanceUID")): header for header in headers}
     try:
         stack = planes_of(headers)
-        refuse_entwined([(headers_of[plane.instance.sop_instance_uid], plane.frame) for plane in stack.planes], role)
+        placed = [(headers_of[plane.instance.sop_instance_uid], plane.frame) for plane in stack.planes]
+        refuse_entwined(placed, stack.gaps_mm, role)
     except SEVERAL_STACKS:
         frames, said = one_phase(headers, role)
         if not said:

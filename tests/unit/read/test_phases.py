@@ -82,19 +82,46 @@ def test_a_series_that_is_one_stack_is_not_split(tmp_path):
     assert loaded.warnings == ()
 
 
-@pytest.mark.parametrize("apart_mm", [0.02, 0.7, 1.0])
-@pytest.mark.parametrize("keyword", ["TemporalPositionIdentifier", "AcquisitionNumber"])
-def test_phases_whose_slices_lie_between_one_another_are_no_one_stack(tmp_path, keyword, apart_mm):
+def entwined(folder, keyword, apart_mm):
+    """Ten slices of two stacks 2 mm apart, the second lying beside the first."""
     series = [*ct_series(VALUES[0], **{keyword: 1}),
               *ct_series(VALUES[1], affine=affine_lps(origin_mm=(-32, -40, 100 + apart_mm)),
                          SOPInstanceUID=named(1), **{keyword: 2})]
-    paths = write_series(tmp_path, series)
-    lax = SpacingLimits(uneven=1.0)
+    return write_series(folder, series)
+
+
+LAX = SpacingLimits(uneven=1.0)
+
+
+@pytest.mark.parametrize(("keyword", "apart_mm"), [
+    ("TemporalPositionIdentifier", 0.02), ("TemporalPositionIdentifier", 0.7), ("TemporalPositionIdentifier", 1.0),
+    ("AcquisitionNumber", 0.02), ("AcquisitionNumber", 0.7)])
+def test_phases_whose_slices_lie_between_one_another_are_no_one_stack(tmp_path, keyword, apart_mm):
+    paths = entwined(tmp_path, keyword, apart_mm)
     with pytest.raises(DuplicatePositions, match=f"2 stacks lie between one another, told apart by {keyword}"):
-        load(paths, InputRole(role="ct", spacing_mm=lax))
-    loaded = load(paths, InputRole(role="ct", spacing_mm=lax, split_by=keyword, split_take="last"))
+        load(paths, InputRole(role="ct", spacing_mm=LAX))
+    loaded = load(paths, InputRole(role="ct", spacing_mm=LAX, split_by=keyword, split_take="last"))
     np.testing.assert_array_equal(loaded.volume.values_zyx, VALUES[1])
     assert "(5 of 10 slices)" in loaded.warnings[0]
+
+
+def test_a_ct_made_in_two_passes_at_even_distances_is_one_stack_unless_it_is_to_be_split(tmp_path):
+    paths = entwined(tmp_path, "AcquisitionNumber", 1.0)
+    loaded = load(paths, InputRole(role="ct"))
+    np.testing.assert_array_equal(loaded.volume.values_zyx[::2], VALUES[0])
+    np.testing.assert_array_equal(loaded.volume.values_zyx[1::2], VALUES[1])
+    split = load(paths, InputRole(role="ct", split_by="AcquisitionNumber"))
+    np.testing.assert_array_equal(split.volume.values_zyx, VALUES[0])
+
+
+@pytest.mark.parametrize("number", [lambda k: k % 6 + 1, lambda k: (k // 2) % 3 + 1, lambda k: k + 1],
+                         ids=["counted anew in each group", "two slices a turn, counted anew", "one each"])
+@pytest.mark.parametrize("role", [InputRole(role="ct"), InputRole(role="ct", split_by="AcquisitionNumber")],
+                         ids=["", "split"])
+def test_numbers_of_single_turns_of_the_tube_are_no_stacks(tmp_path, number, role):
+    whole = VALUES[:3, :4].reshape(12, 12, 10)
+    loaded = load(write_series(tmp_path, ct_series(whole, AcquisitionNumber=number)), role)
+    np.testing.assert_array_equal(loaded.volume.values_zyx, whole)
 
 
 def test_passes_of_an_mr_and_acquisitions_one_after_the_other_are_one_stack(tmp_path):
