@@ -46,7 +46,7 @@ class Sink(Protocol):
     """Where messages go."""
 
     def take(self, batch: Sequence[Waiting]) -> None:
-        """Have the whole batch for good when this returns.
+        """Have the whole batch for good when this returns; an empty one tries whether the sink can be reached.
 
         Raises
         ------
@@ -63,6 +63,9 @@ class FileSink:
 
     def take(self, batch: Sequence[Waiting]) -> None:
         """Append; durable when this returns."""
+        if not batch:
+            self._try()
+            return
         lines = b"".join(one.message + b"\n" for one in batch)
         try:
             is_new = not self._path.exists()
@@ -73,6 +76,12 @@ class FileSink:
         except OSError as error:
             raise SinkAwayError(f"{self._path}: {error.strerror or error}: the audit file cannot be written; "
                                 "check [audit] file, its folder and its disk") from error
+
+    def _try(self) -> None:
+        """Only look: a file that somebody else than the node makes would not be the node's."""
+        nearest = next(path for path in (self._path, *self._path.parents) if path.exists())
+        if not os.access(nearest, os.W_OK):
+            raise SinkAwayError(f"{self._path}: {nearest} is not writable; check [audit] file and the node's user")
 
     def _rest_of_line(self) -> bytes:
         """End a line that a crash left half."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dicomnode.cli.context import Context
-from dicomnode.errors import EXIT_CONFIG, EXIT_IO, EXIT_OK, ConfigError, DicomNodeError
+from dicomnode.errors import EXIT_CONFIG, EXIT_IO, EXIT_OK, EXIT_UNAVAILABLE, ConfigError, DicomNodeError
 
 if TYPE_CHECKING:
     from dicomnode.infer.pool import Pool
@@ -64,6 +64,7 @@ def _all(context: Context, *, deep: bool) -> Iterator[Finding]:
     yield from _models(context, deep=deep)
     yield from _machine()
     yield from _tls(context)
+    yield from _audit(context)
     yield from _peers(context)
     yield from _routes(context)
 
@@ -151,7 +152,7 @@ def _machine() -> Iterator[Finding]:
     gpus = shutil.which("nvidia-smi")
     yield Finding("GPU", ok=True, hint=not gpus, detail="present" if gpus else "none: models run on the CPU")
     for measure, granted in sandbox_report().items():
-        yield Finding(f"sandbox: {measure}", ok=True, hint=not granted.startswith("granted"), detail=granted)
+        yield Finding(f"sandbox: {measure}", ok=True, hint=granted.startswith("not"), detail=granted)
     yield Finding(
         "transfer syntaxes", ok=True, detail=f"{len(decodable_transfer_syntaxes())} can be decoded and are offered"
     )
@@ -168,6 +169,14 @@ def _tls(context: Context) -> Iterator[Finding]:
         detail = f"{one.text}; {one.action}" if one.action else one.text
         yield Finding("TLS", ok=one.weight is not Weight.BAD, hint=one.weight is Weight.SOON, detail=detail,
                       exit_code=EXIT_CONFIG)
+
+
+def _audit(context: Context) -> Iterator[Finding]:
+    from dicomnode.run.auditing import tried
+
+    for sink, refused in tried(context.config):
+        detail = refused or "takes messages"
+        yield Finding(f"audit: {sink}", ok=not refused, detail=detail, exit_code=EXIT_UNAVAILABLE)
 
 
 def _peers(context: Context) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from dicomnode.audit import Application, Forwarder, Node, Notes, Queue, events, 
 from dicomnode.audit.callers import Callers
 from dicomnode.audit.notes import Noted
 from dicomnode.audit.queue import Backlog
+from dicomnode.audit.sinks import SinkAwayError
 from dicomnode.domain.audit import AuditedStudy
 from dicomnode.domain.node import NodeConfig, Peer
 from dicomnode.domain.study import InstanceRecord
@@ -50,6 +51,17 @@ def forwarder(config: NodeConfig) -> Forwarder:
 def backlog(config: NodeConfig, now: datetime) -> tuple[Backlog, ...]:
     """How much waits for each sink; raises OSError where the disk does."""
     return tuple(Queue(folder(config), sink).backlog(now.timestamp()) for sink in sinks_of(config.audit))
+
+
+def tried(config: NodeConfig) -> Iterator[tuple[str, str]]:
+    """Yield each sink that is configured, and why it takes no messages now; empty where it does. Sends none."""
+    for name, sink in sinks_of(config.audit).items():
+        try:
+            sink.take(())
+        except SinkAwayError as error:
+            yield name, str(error)
+        else:
+            yield name, ""
 
 
 class Auditor:
