@@ -53,6 +53,11 @@ class Spool:
             disk = os.statvfs(self.root)
         return disk.f_bavail * disk.f_frsize
 
+    def is_read_only(self) -> bool:
+        """Whether the file system takes nothing: a failing disk is often mounted so by the kernel."""
+        with disk_errors(self.root):
+            return bool(os.statvfs(self.root).f_flag & os.ST_RDONLY)
+
     def take_slot(self, name: str, limit: int) -> Slot | None:
         """Return one of ``limit`` places that all processes share, or None when all are held."""
         with disk_errors(self.root):
