@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ def a_study(seed: str, *, part: str = "CHEST", slices: int = SLICES, **attribute
     hu_zyx[:, 4:20, 4:20] = 30
     hu_zyx[:, 6:11, 6:18] = 400
     hu_zyx[slices // 2 - 2:slices // 2 + 2, 13:17, 8:12] = 900
-    noise = np.random.default_rng(abs(hash(seed)) % 2**32).normal(0, 4, hu_zyx.shape)
+    noise = np.random.default_rng(zlib.crc32(seed.encode())).normal(0, 4, hu_zyx.shape)
     return ct_series(np.rint(hu_zyx + noise), seed=seed, BodyPartExamined=part, **attributes)
 
 
