@@ -63,6 +63,9 @@ class Wanted:
     language: str
     rejecting: bool
 
+NOTED: Final = "input ct is absent: the model ran without it"
+"""What a reader must know of an analysis stands as Comment in its reports, where there is anything."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
@@ -139,5 +142,5 @@ def _findings(case: str, loaded: LoadedSeries, model: ModelFile, provenance: Pro
     output = an_output(model, loaded.volume.stack.shape_zyx, organs=case in {FOUND, NO_LESION}, lesions=case == FOUND)
     found = model_findings(model, loaded.volume, output, provenance=provenance,
                            tracking_uid=lambda name: derived(provenance.model_name, name))
-    return replace(found, detections=tuple(
+    return replace(found, warnings=(NOTED,), detections=tuple(
         replace(one, probability=0.9 - one.number / 20) for one in found.detections))
