@@ -8,8 +8,10 @@ OUT ?= demo-out
 WORK ?= build/models
 SECONDS ?= 60
 SEED ?= 1
+MINUTES ?= 30
+DATABASE ?=
 
-.PHONY: demo test lint models models-nodule models-brain models-chest fuzz clean
+.PHONY: demo test lint models models-nodule models-brain models-chest fuzz soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dicomnode demo --out $(OUT) $(if $(STUDY),--study "$(STUDY)") $(if $(PACS),--pacs "$(PACS)")
@@ -25,6 +27,10 @@ lint: $(VENV)/.installed-dev
 # Seeded attacks on the real receiver, index and reader; prints what was tried and a verdict.
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -W ignore -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
+
+# A node whose processes are killed all the time; DATABASE: the URL of an empty PostgreSQL database, else SQLite.
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.crash.soak --minutes $(MINUTES) --seed $(SEED) $(if $(DATABASE),--database "$(DATABASE)")
 
 # The shipped models, from nothing but seeds: phantoms, training, scores on held-out phantoms, the model card.
 models: models-nodule models-brain models-chest
