@@ -3,16 +3,14 @@
 Notes
 -----
 pynetdicom reads 4096 bytes at a time into a queue that another thread polls; that costs half of a sender's time.
-Here one thread reads whole PDUs into one buffer and hands out views of it. TCP_QUICKACK is asked for again at each
-read: a sender with Nagle's algorithm on waits for our acknowledgement before it sends the end of a PDU, and the
-kernel would hold that back for 40 ms. MSG_WAITALL and SO_RCVLOWAT, which wake this thread less often, were tried and
-left out: they hold back acknowledgements, and such senders became slower again.
+Here one thread reads whole PDUs into one buffer and hands out views of it. MSG_WAITALL and SO_RCVLOWAT, which wake
+this thread less often, were tried and left out: they hold back acknowledgements, and senders with Nagle's algorithm on
+became slower again.
 """
 
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from math import inf
@@ -22,6 +20,7 @@ from typing import Final
 from dicomnode.receive.over import AssociationOver, Overdue, PeerGone, ProtocolError, Released, Stopping
 from dicomnode.receive.progress import Progress
 from dicomnode.receive.reasons import INVALID_PARAMETER, NOT_SPECIFIED, UNEXPECTED_PDU, UNRECOGNIZED_PDU
+from dicomnode.receive.transport import TICK_S, Transport
 
 ASSOCIATE_RQ: Final = 0x01
 DATA_TF: Final = 0x04
@@ -40,15 +39,12 @@ MOST_ASSOCIATE_BYTES: Final = 1 << 20
 SHORT_PDU_BYTES: Final = 4
 SMALLEST_PDU_BYTES: Final = 128
 """A peer's announced maximum below this would leave no room for a command; it is then ignored."""
-TICK_S: Final = 0.25
 ARTIM_S: Final = 10.0
 """How long a peer may take to bring its whole A-ASSOCIATE-RQ, and to close after our last PDU (PS3.8 Section 9.1.5)."""
 
 _PDU: Final = Struct(">BxI")
 _PDV: Final = Struct(">IBB")
 _PDU_PDV: Final = Struct(">BxIIBB")
-_TIMEVAL: Final = Struct("@ll")
-_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 
 
 class Wire:
@@ -68,7 +64,7 @@ class Wire:
                  stop: threading.Event) -> None:
         self.at_boundary = True
         self.peer_max_pdu_bytes = 0
-        self._connection = connection
+        self._transport = Transport(connection, silence_s)
         self._max_pdu_bytes = max_pdu_bytes or 0xFFFFFFFF
         self._silent_ticks = max(1, round(silence_s / TICK_S))
         self._stop = stop
@@ -78,17 +74,6 @@ class Wire:
         self._context_id = self._control = -1
         self._give_up_s = inf
         self._progress = Progress(window_s=silence_s)
-        seconds, fraction = divmod(TICK_S, 1)
-        self._silence_s = silence_s
-        self._is_tls = isinstance(connection, ssl.SSLSocket)
-        if self._is_tls:  # Python's ssl tries again for ever where the kernel's own time limit strikes
-            connection.settimeout(TICK_S)
-        else:
-            connection.setblocking(True)  # noqa: FBT003  the name of the standard library's only parameter
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO,
-                                  _TIMEVAL.pack(int(seconds), int(fraction * 1e6)))
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(int(silence_s) or 1, 0))
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     # reading
 
@@ -188,22 +173,17 @@ class Wire:
         for _ in range(self._silent_ticks):
             if time.monotonic() >= self._give_up_s:
                 raise Overdue("ARTIM expired: the A-ASSOCIATE-RQ is not complete")
-            try:
-                size = self._connection.recv_into(self._buffer[self._end:])
-            except (BlockingIOError, TimeoutError):
+            size = self._transport.receive_into(self._buffer[self._end:])
+            if size is None:
                 if self.at_boundary and self._stop.is_set():
-                    raise Stopping("the node stops") from None
+                    raise Stopping("the node stops")
                 continue
-            except OSError as error:
-                raise PeerGone(f"connection lost: {error.strerror or error}") from error
             if not size:
                 raise PeerGone("connection closed by the peer without release")
             if self.at_boundary and self._end == self._start:
                 self._progress.begin()
             else:
                 self._progress.took(size, time.monotonic() - began_s)
-            if _QUICKACK is not None:
-                self._connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             return size
         raise ProtocolError(f"silent for {self._silent_ticks * TICK_S:g} s", NOT_SPECIFIED)
 
@@ -216,14 +196,7 @@ class Wire:
 
     def send(self, data: bytes) -> None:
         """Send a whole PDU."""
-        try:
-            if self._is_tls:
-                self._connection.settimeout(self._silence_s)
-            self._connection.sendall(data)
-            if self._is_tls:
-                self._connection.settimeout(TICK_S)
-        except OSError as error:
-            raise PeerGone(f"connection lost: {error.strerror or error}") from error
+        self._transport.send_all(data)
 
     def send_command(self, context_id: int, command: bytes) -> None:
         """Send a command set, in as many PDUs as the peer's announced maximum asks for."""
