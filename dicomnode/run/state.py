@@ -58,7 +58,6 @@ class SpoolState:
     quarantined: int
     open_associations: int
     free_bytes: int
-    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +142,9 @@ def _spool(config: NodeConfig, now: datetime, problems: list[Problem]) -> SpoolS
         return None  # a node that never started
     spool = Spool(config.spool_dir, min_free_bytes=config.receive.min_free_bytes)
     try:
+        if spool.is_read_only():
+            problems.append(_read_only(config))
+            return None
         arrivals = list(spool.arrivals())
         return SpoolState(
             arrivals=len(arrivals),
@@ -150,7 +152,6 @@ def _spool(config: NodeConfig, now: datetime, problems: list[Problem]) -> SpoolS
             quarantined=spool.quarantined(),
             open_associations=len(spool.open_associations()),
             free_bytes=spool.free_bytes(),
-            read_only=spool.is_read_only(),
         )
     except SpoolError as error:
         problems.append(Problem(what="the spool cannot be read", why=error.reason, action="check the disk"))
@@ -177,12 +178,6 @@ def _work(
 
 
 def _on_disk(config: NodeConfig, spool: SpoolState) -> Iterator[Problem]:
-    if spool.read_only:
-        yield Problem(
-            what="the spool is read-only, associations are rejected until it is not",
-            why=f"the file system of {config.spool_dir} is mounted read-only: the kernel does that when a disk fails",
-            action="look at the kernel's log (`dmesg`), mend the disk and mount it writable; no restart is needed",
-        )
     if spool.free_bytes < config.receive.min_free_bytes:
         yield Problem(
             what="images are being refused with 0xA700",
