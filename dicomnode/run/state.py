@@ -158,6 +158,14 @@ def _spool(config: NodeConfig, now: datetime, problems: list[Problem]) -> SpoolS
         return None
 
 
+def _read_only(config: NodeConfig) -> Problem:
+    return Problem(
+        what="the spool is read-only, associations are rejected until it is not",
+        why=f"the file system of {config.spool_dir} is mounted read-only: the kernel does that when a disk fails",
+        action="look at the kernel's log (`dmesg`), mend the disk and mount it writable; no restart is needed",
+    )
+
+
 def _work(
     ledger: Ledger, peers: Mapping[str, Peer], now: datetime, problems: list[Problem]
 ) -> Mapping[str, Any] | None:
