@@ -111,6 +111,10 @@ REFUSALS_ZH: Final[Mapping[str, str]] = MappingProxyType({
     "not of it; set charset_fallback (e.g. {example}) for the peer that sends them":
         "SOP 实例 {uid}：无法读取 {keyword}：Specific Character Set (0008,0005) 为 {terms}，而其字节不属于该字符集；请"
         "为发送该图像的节点设置 charset_fallback（例如 {example}）",
+    "SOP Instance {uid}: {keyword} cannot be read: Specific Character Set (0008,0005) is {terms=} and its bytes are "
+    "not of it; correct it at the sender: charset_fallback stands only where no known set is declared":
+        "SOP 实例 {uid}：无法读取 {keyword}：Specific Character Set (0008,0005) 为 {terms}，而其字节不属于该字符集；请"
+        "在发送端更正：charset_fallback 仅在未声明已知字符集时使用",
     "series {series}: {why+}; look at the images, and send them again or anew":
         "序列 {series}：{why}；请检查图像，并重新发送或重新采集",
     # inputs on each other: infer/align.py, run/reading.py, run/inputs.py

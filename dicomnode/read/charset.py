@@ -11,6 +11,7 @@ from pydicom import Dataset
 from pydicom.charset import python_encoding
 from pydicom.dataelem import RawDataElement
 
+from dicomnode.domain.dicom import CHARACTER_SETS
 from dicomnode.read.values import as_read, short, tag_and_vr, texts
 
 ESCAPE: Final = b"\x1b"
@@ -33,28 +34,36 @@ SEVEN_BIT_CODECS: Final = frozenset({"iso2022_jp", "iso2022_jp_2"})
 EIGHT_BIT_TERMS: Final[Mapping[str, str]] = MappingProxyType({"ISO 2022 IR 58": "gb18030", "ISO 2022 IR 149": "cp949"})
 """Multi-byte sets above 0x7F, read by their supersets: senders label GBK names as GB 2312."""
 FRAGMENT: Final = re.compile(rb"^[^\x1b]+|\x1b[^\x1b]*")
+NO_LETTER: Final = re.compile("[^A-Z0-9]")
+SPELLINGS: Final[Mapping[str, str]] = MappingProxyType({NO_LETTER.sub("", term): term for term in CHARACTER_SETS})
+"""Letters and digits of a term → the term: ``ISO-IR 192`` and ``GB 18030`` can mean one set only."""
 DELIMITER: Final = re.compile(rb"([\^=\\\r\n\t\f])")
 """After these the first character set holds again (PS3.5 Section 6.1.2.5.3)."""
 
 
 def declared(dataset: Dataset) -> tuple[str, ...]:
-    """Return the terms of Specific Character Set, as written; () if absent."""
-    return texts(dataset, "SpecificCharacterSet")
+    """Return the terms of Specific Character Set, in the standard's spelling where only that is wrong; () if absent."""
+    return tuple(SPELLINGS.get(_letters(term), term) for term in texts(dataset, "SpecificCharacterSet"))
+
+
+def speak_for_themselves(terms: tuple[str, ...]) -> bool:
+    """Whether terms say how bytes above 0x7F are to be read, each of them known."""
+    return not set(terms) <= PLAIN_TERMS and all(term in python_encoding for term in terms)
 
 
 def decode(raw: bytes, terms: tuple[str, ...], *, fallback: str = "") -> str:
-    """Decode text as its character set says; ``fallback`` is the set assumed where none is declared.
+    """Decode text as its character set says; ``fallback`` is the set assumed where none that is known is declared.
 
     Raises
     ------
     UnicodeError
-        If the bytes are none of that set, or lie above 0x7F and no set is declared or assumed.
+        If the bytes are none of that set, or lie above 0x7F and no known set is declared or assumed.
     """
     if raw.isascii() and ESCAPE not in raw:
         return raw.decode("ascii")
-    if set(terms) <= PLAIN_TERMS:
+    if not speak_for_themselves(terms):
         terms = (fallback,)
-    if set(terms) <= PLAIN_TERMS or not all(term in python_encoding for term in terms):
+    if not speak_for_themselves(terms):
         msg = f"no character set for bytes above 0x7F: Specific Character Set (0008,0005) is {list(terms)}"
         raise UnicodeError(msg)
     if len(terms) == 1 and terms[0] not in EIGHT_BIT_TERMS:
@@ -72,6 +81,10 @@ def text_values(dataset: Dataset, keyword: str, *, fallback: str = "") -> tuple[
         return (text,) if text else ()
     end = " \0=" if vr == "PN" else " \0"
     return tuple(value.lstrip(" \0").rstrip(end) for value in text.split("\\")) if text else ()
+
+
+def _letters(term: str) -> str:
+    return NO_LETTER.sub("", term.upper())
 
 
 def _initial(terms: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import RawDataElement
 
 from dicomnode.errors import UndecodableText
-from dicomnode.read.charset import ESCAPE, TEXT_VRS, declared, decode
+from dicomnode.read.charset import ESCAPE, TEXT_VRS, declared, decode, speak_for_themselves
 from dicomnode.read.values import tag_and_vr, texts
 
 UTF8: Final = "ISO_IR 192"
@@ -47,7 +47,7 @@ def normalise(header: Dataset, *, charset_fallback: str, lenient: bool, note: No
     Parameters
     ----------
     charset_fallback:
-        Specific Character Set assumed where none is declared and bytes above 0x7F occur.
+        Specific Character Set assumed where none that is known is declared and bytes above 0x7F occur.
     lenient:
         Empty an unreadable name or identifier where ``UndecodableText`` would be raised: for reports that must go out.
 
@@ -56,7 +56,10 @@ def normalise(header: Dataset, *, charset_fallback: str, lenient: bool, note: No
     UndecodableText
         If a name or identifier of the patient or study is not of its character set.
     """
-    _decode_texts(header, declared(header), charset_fallback, lenient=lenient, note=note)
+    terms, written = declared(header), texts(header, "SpecificCharacterSet")
+    if terms != written:
+        note(f"SpecificCharacterSet is misspelt: read as {_listed(terms)}")
+    _decode_texts(header, terms, charset_fallback, lenient=lenient, note=note)
     _put(header, "SpecificCharacterSet", UTF8)
     for keyword in SINGLE:
         values = texts(header, keyword)
@@ -146,14 +149,20 @@ def _decoded(
     except UnicodeError as error:
         if keyword in IDENTITY_TEXT and not lenient:
             name = "".join(texts(header, "SOPInstanceUID"))
+            what_next = "correct it at the sender: charset_fallback stands only where no known set is declared" \
+                if speak_for_themselves(terms) else \
+                'set charset_fallback (e.g. "GB18030") for the peer that sends them'
             msg = (
                 f"SOP Instance {name}: {keyword} cannot be read: Specific Character Set (0008,0005) is "
-                f"{list(terms) or 'absent'} and its bytes are not of it; set charset_fallback (e.g. \"GB18030\") for "
-                "the peer that sends them"
+                f"{list(terms) or 'absent'} and its bytes are not of it; {what_next}"
             )
             raise UndecodableText(msg) from error
         note(f"{keyword or 'a nested text'} is not of its character set: left empty")
         return ""
+
+
+def _listed(terms: tuple[str, ...]) -> str:
+    return "\\".join(terms)
 
 
 def _is_plain(raw: bytes) -> bool:

@@ -69,8 +69,28 @@ def test_a_report_on_an_unreadable_name_goes_out_without_it(tmp_path):
 
 def test_bytes_that_are_not_of_the_declared_set_hold_the_study(tmp_path):
     path = raw_name(tmp_path / "a.dcm", b"\xff\xfe^\xff\xfe\xff", "ISO_IR 192")
-    with pytest.raises(UndecodableText):
+    with pytest.raises(UndecodableText, match="correct it at the sender: charset_fallback stands only where no known"):
+        load([path], InputRole(role="ct"), charset_fallback="GB18030")
+
+
+@pytest.mark.parametrize(("written", "term"), [
+    ("ISO-IR 192", "ISO_IR 192"), ("iso_ir_192", "ISO_IR 192"), ("GB 18030", "GB18030"), ("gbk", "GBK"),
+    ("ISO IR 100", "ISO_IR 100")])
+def test_a_term_that_is_misspelt_is_read_as_the_one_it_can_mean_and_noted(tmp_path, written, term):
+    name = "Jérôme^XX" if term == "ISO_IR 100" else "王^小东X"
+    raw = name.encode({"ISO_IR 192": "utf-8", "GB18030": "gb18030", "GBK": "gbk"}.get(term, "latin-1"))
+    path = raw_name(tmp_path / "a.dcm", raw + b" " * (len(raw) % 2), written)
+    assert header.record(path).attributes["PatientName"] == (name,)
+    loaded = load([path], InputRole(role="ct"), charset_fallback="ISO_IR 13")
+    assert str(loaded.sources[0].PatientName) == name
+    assert loaded.notes == (f"SpecificCharacterSet is misspelt: read as {term}",)
+
+
+def test_the_sites_word_stands_for_a_set_that_nobody_knows(tmp_path):
+    path = raw_name(tmp_path / "a.dcm", "王^小东X".encode("gb18030"), "CHINESE")
+    with pytest.raises(UndecodableText, match="set charset_fallback"):
         load([path], InputRole(role="ct"))
+    assert str(load([path], InputRole(role="ct"), charset_fallback="GB18030").sources[0].PatientName) == "王^小东X"
 
 
 def test_an_unreadable_description_is_emptied_and_said_so(tmp_path):
@@ -104,7 +124,7 @@ def test_code_extensions_are_read(raw, terms, text):
 
 
 @pytest.mark.parametrize(("raw", "terms", "fallback"), [
-    (b"\xd5\xc5", (), ""), (b"\xd5\xc5", ("ISO_IR 6",), ""), (b"\xd5\xc5", ("KLINGON",), "GB18030"),
+    (b"\xd5\xc5", (), ""), (b"\xd5\xc5", ("ISO_IR 6",), ""), (b"\xd5\xc5", ("KLINGON",), ""),
     (b"\xd5\xc5", (), "KLINGON"), (b"\x1b!x\xd5", ("", "ISO 2022 IR 58"), ""), (b"\xff", ("GB18030",), ""),
 ])
 def test_what_no_set_explains_is_an_error_not_a_guess(raw, terms, fallback):
