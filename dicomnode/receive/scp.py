@@ -7,12 +7,13 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pynetdicom.presentation import PresentationContext
 
 from dicomnode import logs
+from dicomnode.crowds import Callers
 from dicomnode.domain.node import NodeSettings, Peer, ReceiveSettings
 from dicomnode.receive.admit import RefusedAssociation, admit_association
 from dicomnode.receive.association import Association
@@ -50,6 +51,7 @@ class Scp:
     stop: threading.Event
     notify: Callable[[], None]
     watch: Watch | None = None
+    refused: Callers = field(default_factory=Callers)
 
 
 def serve(settings: NodeSettings, receive: ReceiveSettings, peers: Mapping[str, Peer], spool: ArrivalSpool, *,
@@ -92,6 +94,8 @@ def serve(settings: NodeSettings, receive: ReceiveSettings, peers: Mapping[str, 
     give_up_s = time.monotonic() + LAST_WORDS_S
     for thread in threads:
         thread.join(max(0.0, give_up_s - time.monotonic()))
+    for address, words in scp.refused.untold():
+        _log.warning("association_refused", address=address, reason=words)
 
 
 def _receive_caller(connection: socket.socket, address: str, scp: Scp, threads: set[threading.Thread]) -> None:
@@ -150,7 +154,9 @@ def _associate(scp: Scp, wire: Wire, connection: socket.socket, caller: Caller) 
 
 
 def _tell_refused(scp: Scp, address: str, calling: str, reason: str, answer: object) -> None:
-    _log.warning("association_refused", address=address, reason=reason, answer=answer)
+    words = scp.refused.hear(address, reason, time.monotonic())
+    if words is not None:
+        _log.warning("association_refused", address=address, reason=words, answer=answer)
     if scp.watch is not None:
         scp.watch.refused(address=address, calling=calling, reason=reason)
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from typing import Final
 
 from dicomnode import logs
+from dicomnode.crowds import Callers
 
 FEWEST_PER_ADDRESS: Final = 16
 SPARE: Final = 96
 """Places beyond those that one address may fill."""
+
+CUT: Final = "too many connections without an association; the oldest was closed for a new one"
 
 _log = logs.get("receive")
 
@@ -31,6 +35,7 @@ class WaitingRoom:
         self._per_address = max(FEWEST_PER_ADDRESS, max_associations)
         self._most = self._per_address + SPARE
         self._waiting: dict[socket.socket, str] = {}
+        self._cut = Callers()
         self._lock = threading.Lock()
 
     def enter(self, connection: socket.socket, address: str) -> None:
@@ -53,5 +58,6 @@ class WaitingRoom:
         del self._waiting[oldest]
         with suppress(OSError):  # the peer was faster
             socket.socket.shutdown(oldest, socket.SHUT_RDWR)  # under TLS too: the end of the stream, not of a session
-        _log.warning("connection_closed", address=address,
-                     reason="too many connections without an association; the oldest was closed for a new one")
+        words = self._cut.hear(address, CUT, time.monotonic())
+        if words is not None:
+            _log.warning("connection_closed", address=address, reason=words)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Final
 
 from dicomnode import logs
 from dicomnode.audit import Application, Forwarder, Node, Notes, Queue, events, sinks_of
-from dicomnode.audit.callers import Callers
 from dicomnode.audit.notes import Noted
 from dicomnode.audit.queue import Backlog
 from dicomnode.audit.sinks import SinkAwayError
+from dicomnode.crowds import Callers
 from dicomnode.domain.audit import AuditedStudy
 from dicomnode.domain.node import NodeConfig, Peer
 from dicomnode.domain.study import InstanceRecord

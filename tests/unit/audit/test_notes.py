@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dicomnode.audit import Node, Notes
-from dicomnode.audit.callers import TOLD_IN_WINDOW, WINDOW_S, Callers
 from dicomnode.audit.notes import Noted
+from dicomnode.crowds import TOLD_IN_WINDOW, WINDOW_S, Callers
 from dicomnode.domain.audit import AuditedStudy
 
 CT, SR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.88.22"
