@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +221,21 @@ def test_new_files_are_taken_without_a_restart_and_open_associations_go_on(
 def _put(pair: Pair, place: Pair) -> None:
     shutil.copy(pair.certificate, place.certificate)
     shutil.copy(pair.key, place.key)
+
+
+def test_noise_on_the_tls_port_ends_each_connection_and_nothing_else(node, hospital, scanner):
+    hello = socket.create_connection(("127.0.0.1", node.tls_port), timeout=60)
+    noise = random.Random(5)  # noqa: S311  the same noise each time
+    with hello:
+        for number in range(40):
+            head = b"\x16\x03\x01" if number % 2 else b""
+            with socket.create_connection(("127.0.0.1", node.tls_port), timeout=60) as stranger, suppress(OSError):
+                stranger.sendall(head + noise.randbytes(noise.randrange(1, 600)))
+                stranger.shutdown(socket.SHUT_WR)
+                while stranger.recv(4096):
+                    pass
+        assert dcmtk("echoscu", node.tls_port, *shown(hospital, scanner)).returncode == 0
+    assert all(told["reason"].startswith("TLS: ") for told in node.refused)
 
 
 def test_a_caller_that_never_shakes_hands_is_cut_and_holds_up_nobody(node, hospital, scanner, monkeypatch):
