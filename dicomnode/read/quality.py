@@ -12,7 +12,7 @@ from pydicom import Dataset
 
 from dicomnode.domain.settings import QualitySettings
 from dicomnode.domain.slice_names import SliceNames
-from dicomnode.domain.volume import Volume
+from dicomnode.domain.volume import SliceStack, Volume
 from dicomnode.errors import PoorPixels
 from dicomnode.read.padding import is_padding, padding_of
 from dicomnode.read.pixels import rescale
@@ -37,6 +37,11 @@ LOWEST_HU: Final = -1200.0
 HIGHEST_HU: Final = 10000.0
 """Above it lies only what signed values become that are read as unsigned; metal fills fewer pixels."""
 AIR_FRACTION, TISSUE_FRACTION, ODD_FRACTION = 1e-4, 1e-2, 1e-2
+DENSE_HU: Final = 700.0
+"""Bone of this density and metal fill less of any slice than ``MOST_BONE``."""
+MOST_BONE: Final = 0.2
+MARGIN_HU: Final = 60.0
+"""Values along the edges that vary less than this are a margin, not a body: skin, fat, muscle and bone cross them."""
 RINGING_HU: Final = 100.0
 """How far from a fill its pixels may lie after lossy compression."""
 SAMPLE_STEP: Final = 4
@@ -121,24 +126,38 @@ def _duplicates(values: Values, lows: Values, highs: Values, names: SliceNames) 
 
 def _saturated(volume: Volume, sources: Sequence[Dataset], lows: Values, highs: Values) -> Iterator[Defect]:
     values = volume.values_zyx
-    top = highs.max()
-    touching = np.flatnonzero((highs == top) & (lows < top))
-    shares = np.array([np.count_nonzero(values[index] == top) / values[index].size for index in touching])
-    cut = touching[shares >= SATURATED_FRACTION] if touching.size else touching
-    if cut.size and (_is_an_end(float(top), sources) or _ends_abruptly(values, cut, float(top))):
+    uneven = lows < highs
+    cut = _covered(values, np.flatnonzero(uneven & _at_an_end(volume.stack, sources, highs)), highs)
+    if not cut.size:
+        cut = _covered(values, np.flatnonzero(uneven & (highs == highs.max())), highs)
+        cut = cut if cut.size and _ends_abruptly(values, cut, float(highs.max())) else cut[:0]
+    if cut.size:
+        shares = np.array([np.count_nonzero(values[index] == highs[index]) / values[index].size for index in cut])
         yield Defect(check="saturation", says=(
             f"in {volume.stack.slice_names.several(cut)} up to {100 * shares.max():.1f} % of the pixels have the "
-            f"highest value {float(top):g}: the range was cut off there"))
+            f"highest value {float(highs[cut[shares.argmax()]]):g}: the range was cut off there"))
 
 
-def _is_an_end(top: float, sources: Sequence[Dataset]) -> bool:
-    """Whether a value is the highest that the stored bits, or twelve bits, can say."""
-    if not sources:
-        return False
-    header = sources[0]
-    bits, signed, how = whole(header, "BitsStored", 16), whole(header, "PixelRepresentation", 0), rescale(header, 1)
-    ends = {2 ** (bits - signed) - 1, TWELVE_BITS}
-    return any(abs(top - (how.slope * end + how.intercept)) < abs(how.slope) / 2 for end in ends)
+def _covered(values: Values, slices: NDArray[np.intp], highs: Values) -> NDArray[np.intp]:
+    """Return those of the slices of which much has the slice's highest value."""
+    return np.array([index for index in slices
+                     if np.count_nonzero(values[index] == highs[index]) >= SATURATED_FRACTION * values[index].size],
+                    dtype=np.intp)
+
+
+def _at_an_end(stack: SliceStack, sources: Sequence[Dataset], highs: Values) -> NDArray[np.bool_]:
+    """Return in which slices the highest value is the highest that the stored bits, or twelve bits, can say."""
+    headers = {"".join(texts(header, "SOPInstanceUID")): header for header in sources}
+    found = np.zeros(len(highs), dtype=np.bool_)
+    for index, plane in enumerate(stack.planes):
+        header = headers.get(plane.instance.sop_instance_uid)
+        if header is not None:
+            bits, signed = whole(header, "BitsStored", 16), whole(header, "PixelRepresentation", 0)
+            how = rescale(header, plane.frame)
+            ends = {2 ** (bits - signed) - 1, TWELVE_BITS}
+            top = float(highs[index])
+            found[index] = any(abs(top - (how.slope * end + how.intercept)) < abs(how.slope) / 2 for end in ends)
+    return found
 
 
 def _ends_abruptly(values: Values, slices: NDArray[np.intp], top: float) -> bool:
@@ -151,11 +170,12 @@ def _ends_abruptly(values: Values, slices: NDArray[np.intp], top: float) -> bool
 
 def _not_hounsfield(values: Values, sources: Sequence[Dataset]) -> Iterator[Defect]:
     sample = values[:, ::SAMPLE_STEP, ::SAMPLE_STEP]
-    inside = sample[~is_padding(sample, padding_of(sources))]
+    covered = ~is_padding(sample, padding_of(sources))
+    inside = sample[covered]
     if inside.size == 0:
         return
     lossy = bool(sources) and "01" in texts(sources[0], "LossyImageCompression")
-    reasons = tuple(_against_hounsfield(inside, RINGING_HU if lossy else 0.0))
+    reasons = tuple(_against_hounsfield(sample, covered, RINGING_HU if lossy else 0.0))
     if reasons:
         low, high = float(inside.min()), float(inside.max())
         yield Defect(check="hounsfield", says=(
@@ -163,8 +183,9 @@ def _not_hounsfield(values: Values, sources: Sequence[Dataset]) -> Iterator[Defe
             f"{_rescale(sources)}"))
 
 
-def _against_hounsfield(inside: Values, ringing: float) -> Iterator[str]:
-    if np.count_nonzero(inside < AIR_HU) < AIR_FRACTION * inside.size:
+def _against_hounsfield(sample: Values, covered: NDArray[np.bool_], ringing: float) -> Iterator[str]:
+    inside = sample[covered]
+    if np.count_nonzero(inside < AIR_HU) < AIR_FRACTION * inside.size and not _fills_the_view(sample, covered):
         yield f"nothing is air (below {AIR_HU:g})"
     if np.count_nonzero((inside > TISSUE_HU[0]) & (inside < TISSUE_HU[1])) < TISSUE_FRACTION * inside.size:
         yield f"nothing is soft tissue ({TISSUE_HU[0]:g} to {TISSUE_HU[1]:g})"
@@ -173,6 +194,21 @@ def _against_hounsfield(inside: Values, ringing: float) -> Iterator[str]:
         yield f"many lie below {LOWEST_HU:g}, which air does not reach"
     if np.count_nonzero(inside > HIGHEST_HU) > ODD_FRACTION * inside.size:
         yield f"many lie above {HIGHEST_HU:g}, as signed values do that are read as unsigned"
+
+
+def _fills_the_view(sample: Values, covered: NDArray[np.bool_]) -> bool:
+    """Whether a body may fill the field of view from edge to edge, so that no air is shown.
+
+    Where values are shifted or cut off below, what stands for air is one even margin, or one value, or what stands for
+    soft tissue is as dense as bone.
+    """
+    inside, rim = sample[covered], np.zeros(sample.shape, dtype=np.bool_)
+    rim[:, [0, -1]], rim[:, :, [0, -1]] = True, True
+    margin = sample[rim & covered]
+    varies = not margin.size or float(margin.std()) > MARGIN_HU
+    dense = np.count_nonzero(inside > DENSE_HU) / inside.size
+    one_value = np.count_nonzero(inside == inside.min()) >= ODD_FRACTION * inside.size
+    return bool(not one_value and dense <= (MOST_BONE if varies else MOST_BONE / 10))
 
 
 def _beside_the_fill(lower: Values, ringing: float) -> int:

@@ -79,6 +79,46 @@ def test_a_range_that_was_cut_off_above_is_seen(tmp_path, top, how):
     assert f"have the highest value {top}: the range was cut off there" in defect.says
 
 
+@pytest.mark.parametrize("intercept", ["0", "-100"])
+def test_a_range_that_was_cut_off_is_seen_where_each_slice_has_a_slope_of_its_own(tmp_path, intercept):
+    rng = np.random.default_rng(3)
+    values = np.clip(rng.normal(1500, 400, (6, 64, 64)), 0, 4000)
+    values[2, 20:30, 20:30], values[4, 5:15, 5:15] = 4095, 4095
+    series = load(write_series(tmp_path, mr_series(
+        np.rint(values), RescaleSlope=lambda k: str(1 + k / 4), RescaleIntercept=intercept, RescaleType="US")),
+        InputRole(role="one", modality="MR"))
+    (defect,) = defects(series.volume, series.sources)
+    assert defect.check == "saturation"
+    assert defect.says.startswith("in slices 3, 5 up to 2.4 % of the pixels have the highest value")
+
+
+def brain_alone() -> np.ndarray:
+    """A head that fills the field of view: brain, ventricles, a skull that crosses the edges, no air."""
+    rng = np.random.default_rng(8)
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    hu = np.full((12, 64, 64), 32.0)
+    hu[:, x**2 + (y / 1.2) ** 2 < 0.04] = 6
+    hu[:, (x / 1.05) ** 2 + (y / 1.25) ** 2 > 1] = 900
+    return np.rint(hu + rng.normal(0, 8, hu.shape))
+
+
+@pytest.mark.parametrize("shift", [0, 1024])
+@pytest.mark.parametrize("what", [brain_alone, lambda: np.rint(np.random.default_rng(1).normal(35, 12, (9, 48, 48)))],
+                         ids=["skull", "brain alone"])
+def test_a_field_of_view_without_air_is_no_defect_and_a_shifted_one_is(tmp_path, what, shift):
+    found = checks(loaded(tmp_path, what() + shift))
+    assert found == (["hounsfield"] if shift else [])
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_a_small_body_in_a_wide_view_is_seen_when_it_is_shifted(tmp_path, share):
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    hu = np.where(x**2 + y**2 < 0.2 * share, 40.0, -1000.0) + rng.normal(0, 15, (9, 64, 64))
+    assert checks(loaded(tmp_path / "right", np.rint(hu))) == []
+    assert checks(loaded(tmp_path / "wrong", np.rint(hu) + 1024)) == ["hounsfield"]
+
+
 def test_a_little_metal_is_no_cut_off_range(tmp_path):
     hu = chest()
     hu[4, 30:34, 30:34] = 3071
