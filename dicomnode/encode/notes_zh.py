@@ -10,10 +10,10 @@ NOTES_ZH: Final[Mapping[str, str]] = MappingProxyType({
     # which slices: domain/slice_names.py
     "slice {slice}": "第 {slice} 层",
     "slices {slices~}": "第 {slices} 层",
-    "{slice+} (Instance Number {number})": "{slice}（图像编号 {number}）",
-    "{slices+} (Instance Numbers {numbers~})": "{slices}（图像编号 {numbers}）",
-    "{slice+} (frame {number})": "{slice}（第 {number} 帧）",
-    "{slices+} (frames {numbers~})": "{slices}（第 {numbers} 帧）",
+    "slice {slice} (Instance Number {number})": "第 {slice} 层（图像编号 {number}）",
+    "slices {slices~} (Instance Numbers {numbers~})": "第 {slices} 层（图像编号 {numbers}）",
+    "slice {slice} (frame {number})": "第 {slice} 层（第 {number} 帧）",
+    "slices {slices~} (frames {numbers~})": "第 {slices} 层（第 {numbers} 帧）",
     "after slice {slice}": "第 {slice} 层之后",
     "after slice {slice} (between Instance Numbers {one} and {other})":
         "第 {slice} 层之后（图像编号 {one} 与 {other} 之间）",

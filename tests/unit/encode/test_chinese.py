@@ -45,6 +45,8 @@ WITHIN_FIELDS = (" no frame", "Modality is ", ", wanted at least ", ", wanted at
 EXAMPLES = {
     "input t2: image quality: slices 3, 7 to 9 (Instance Numbers 98, 94 to 92) of 9 hold one value only (0 and others)":
         "输入 t2：图像质量：第 3、7 至 9 层（图像编号 98、94 至 92）（共 9 层）只有单一数值（0 等）",
+    "slice 7 (frame 2) has the same pixels as slice 6 (frame 3)":
+        "第 7 层（第 2 帧）与第 6 层（第 3 帧）像素相同",
     "slice 7 (frame 2) has the same pixels as slice 6 (frame 3), and 2 more":
         "第 7 层（第 2 帧）与第 6 层（第 3 帧）像素相同，另有 2 处",
     "gap of 7.0 mm after slice 12 where 4.0 mm is the spacing (ImagePositionPatient projected on the normal); send "
