@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -57,6 +59,7 @@ class Ledger:
         self.dialect: str = self._url.get_backend_name()
         make = _sqlite if self.dialect == "sqlite" else _postgresql
         self._engine = make(self._url, busy_timeout_s)
+        self._away_s = -math.inf
         self._writing = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
 
     def __repr__(self) -> str:
@@ -112,6 +115,10 @@ class Ledger:
             raise LedgerUnavailable(msg)
         return uuid.UUID(found)
 
+    def answered_for(self, seconds: float) -> bool:
+        """Whether no transaction of this process has met a database that was away for so long."""
+        return time.monotonic() - self._away_s >= seconds
+
     def dispose(self) -> None:
         """Close every connection."""
         self._engine.dispose()
@@ -128,6 +135,7 @@ class Ledger:
         except exc.SQLAlchemyError as error:
             if not (isinstance(error, _AWAY) or type(error) is exc.DatabaseError or _not_migrated(error)):
                 raise
+            self._away_s = time.monotonic()
             raise LedgerUnavailable(self._sentence(error)) from error
 
     def _sentence(self, error: exc.SQLAlchemyError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from typing import Final
 
 from dicomnode import logs
 from dicomnode.domain.node import NodeConfig
@@ -14,11 +15,16 @@ from dicomnode.run.bell import ring
 from dicomnode.run.matching import notice_after_failure
 from dicomnode.spool import Spool
 
+AFTER_OUTAGE_S: Final = 15.0
+"""So long after the database was away nothing counts as dropped: who works on it had no way to say so."""
+
 log = logs.get("run")
 
 
 def rescue(config: NodeConfig, ledger: Ledger, now: datetime) -> int:
     """Give back work whose claimant died; bury what has spent its budget, and say so to the radiologist."""
+    if not ledger.answered_for(AFTER_OUTAGE_S):
+        return 0
     worker, sender = config.worker, config.delivery
     with ledger.write() as connection:
         rescued, buried = jobs.rescue(

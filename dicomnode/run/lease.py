@@ -6,11 +6,14 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from dicomnode import logs
 from dicomnode.errors import ClaimLost, LedgerUnavailable
 from dicomnode.run.loop import utc_now
+
+SOON_S: Final = 1.0
+"""After an outage the claim is renewed before anybody takes it for dropped."""
 
 log = logs.get("run")
 
@@ -36,14 +39,17 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def _keep(self) -> None:
-        while not self._ended.wait(self._every_s):
+        wait_s = self._every_s
+        while not self._ended.wait(wait_s):
             try:
                 self._renew(utc_now())
+                wait_s = self._every_s
             except ClaimLost:
                 self.lost.set()
                 return
             except LedgerUnavailable as error:
                 log.warning("lease_not_renewed", reason=str(error))
+                wait_s = min(SOON_S, self._every_s)
 
     def __enter__(self) -> Self:
         """Begin renewing."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
+
+from sqlalchemy import Connection
 
 from dicomnode import logs
 from dicomnode.deliver.part10 import Outgoing, OutgoingFile
@@ -26,6 +28,7 @@ from dicomnode.run.bell import Bell
 from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run as loop
 from dicomnode.run.loop import typed, utc_now
+from dicomnode.run.patience import persist
 from dicomnode.run.presence import Presence
 from dicomnode.run.protection import for_calls
 from dicomnode.run.pulse import Pulse
@@ -75,7 +78,8 @@ class Sender:
             except ClaimLost:
                 raise
             except DicomNodeError as error:
-                self._settle(delivery, error)
+                why = error
+                persist(lambda: self._settle(delivery, why), until=self._stop, pulse=self._pulse)
         return True
 
     def _renew(self, delivery: deliveries.ClaimedDelivery, at: datetime) -> None:
@@ -94,8 +98,7 @@ class Sender:
                 )
             self._asking.ask(delivery, peer)
             return
-        with self._ledger.write() as connection:
-            deliveries.complete(connection, delivery, now=utc_now())
+        self._write(lambda connection: deliveries.complete(connection, delivery, now=utc_now()))
         log.info("delivery_completed", delivery=delivery.delivery_id, peer=peer.name, study_uid=delivery.study_uid)
 
     def _send(
@@ -145,13 +148,11 @@ class Sender:
         if self._pulse is not None:
             self._pulse.allow()
         try:
-            with self._ledger.write() as c:
-                deliveries.mark_sent(
-                    c, delivery, item_id, sop_instance_uid=uid, status=status, instead=instead, now=now
-                )
+            self._write(lambda c: deliveries.mark_sent(
+                c, delivery, item_id, sop_instance_uid=uid, status=status, instead=instead, now=now))
         except ClaimLost:
-            with self._ledger.write() as c:
-                deliveries.mark_sent_after_all(c, delivery, item_id, sop_instance_uid=uid, status=status, now=now)
+            self._write(lambda c: deliveries.mark_sent_after_all(
+                c, delivery, item_id, sop_instance_uid=uid, status=status, now=now))
             raise
         log.info(
             "object_sent",
@@ -162,9 +163,15 @@ class Sender:
         )
 
     def _mark_not_taken(self, delivery: deliveries.ClaimedDelivery, item_id: int, reason: str) -> None:
-        with self._ledger.write() as connection:
-            deliveries.mark_not_taken(connection, delivery, item_id, reason=reason, now=utc_now())
+        self._write(lambda c: deliveries.mark_not_taken(c, delivery, item_id, reason=reason, now=utc_now()))
         log.warning("object_not_taken", delivery=delivery.delivery_id, peer=delivery.peer, reason=reason)
+
+    def _write(self, change: Callable[[Connection], None]) -> None:
+        """Write down what the peer has answered, however long the database is away."""
+        def write() -> None:
+            with self._ledger.write() as connection:
+                change(connection)
+        persist(write, until=self._stop, pulse=self._pulse)
 
     def _is_young(self, delivery: deliveries.ClaimedDelivery, now: datetime) -> bool:
         return now - delivery.created_at < timedelta(hours=self._settings.max_age_h)

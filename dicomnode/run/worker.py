@@ -28,6 +28,7 @@ from dicomnode.run.loop import run as loop
 from dicomnode.run.matching import notice_after_failure
 from dicomnode.run.notices import notice, take_back
 from dicomnode.run.outbox import audiences, deliveries_for, remarks, with_notes
+from dicomnode.run.patience import persist
 from dicomnode.run.prefetch import ReadAhead
 from dicomnode.run.presence import Presence
 from dicomnode.run.pulse import Pulse
@@ -94,7 +95,8 @@ class Worker:
                     raise
                 self._release(job)
             except DicomNodeError as error:
-                self._settle(job, error)
+                why = error
+                persist(lambda: self._settle(job, why), until=self._stop, pulse=self._pulse, job=job.job_id)
         return True
 
     def _release(self, job: jobs.ClaimedJob) -> None:
@@ -118,10 +120,14 @@ class Worker:
         now = utc_now()
         deliveries = deliveries_for(job.snapshot.to, self._config.peers, objects, job.snapshot.outputs)
         to_send = with_notes(deliveries, notes)
-        with self._ledger.write() as connection:
-            jobs.complete(connection, job, results=stored, now=now, data=data, deliveries=to_send)
-            for kind, text in remarks(job.snapshot.to, deliveries, objects, notes, not_made):
-                events.record(connection, at=now, kind=kind, study_uid=job.study_uid, job_id=job.job_id, text=text)
+
+        def commit() -> None:
+            with self._ledger.write() as connection:
+                jobs.complete(connection, job, results=stored, now=now, data=data, deliveries=to_send)
+                for kind, text in remarks(job.snapshot.to, deliveries, objects, notes, not_made):
+                    events.record(connection, at=now, kind=kind, study_uid=job.study_uid, job_id=job.job_id, text=text)
+
+        persist(commit, until=cancelled, pulse=self._pulse, job=job.job_id)
         ring(self._config.node.data_dir / "run", "sender")
         for kind, why in not_made.items():
             log.error("object_not_made", job=job.job_id, study_uid=job.study_uid, kind=kind, reason=why)
