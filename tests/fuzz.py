@@ -57,9 +57,9 @@ class Tally:
     said: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
-    def add(self, kind: str, said: str) -> None:
-        """Count one input and its verdict."""
-        self.tried[kind] += 1
+    def add(self, kind: str, said: str, *, again: bool = False) -> None:
+        """Count one input and its verdict; ``again``: the input itself was counted before."""
+        self.tried[kind] += not again
         self.said[f"{kind}: {said}"] += 1
         if said.startswith("ESCAPED"):
             self.wrong.append(f"{kind}: {said}")
@@ -183,7 +183,6 @@ def index_all(folder: Path, spool: Spool, tally: Tally) -> int:
     quarantined = spool.quarantined() - before
     tally.said["index: quarantined"] += quarantined
     tally.said["index: indexed"] += done - quarantined
-    tally.tried["index"] += done
     return done
 
 
@@ -211,8 +210,9 @@ def round_of(seed: int, folder: Path, tally: Tally, *, each: int = BATCH) -> Non
     for number, content in enumerate(islice(mangled_files(seed), each)):
         (files / f"{number:05d}.dcm").write_bytes(content)
     for said in hammered(files).values():
+        tally.tried["files"] += 1
         for reader, verdict in said.items():
-            tally.add(f"files, {reader}", verdict)
+            tally.add(f"files, {reader}", verdict, again=True)
     assert tree(beside) == before, "something was written outside the spool"
     assert {path.name for path in folder.iterdir()} == {"beside", "node", "files"}
     assert not tally.wrong, tally.wrong

@@ -211,6 +211,29 @@ def test_the_compose_file_names_only_what_it_declares():
     assert gpu["services"].keys() <= composed["services"].keys()
 
 
+def test_the_containers_run_as_the_user_of_the_image_by_its_entry_point():
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    (user,) = re.findall(r"^USER (.+)$", image, re.MULTILINE)
+    (entry,) = re.findall(r"^ENTRYPOINT (.+)$", image, re.MULTILINE)
+    assert entry == '["dicomnode"]'
+    assert {f"{pod['spec']['securityContext']['runAsUser']}:{pod['spec']['securityContext']['runAsGroup']}"
+            for pod in pods().values()} == {user}
+    assert {one["user"] for name, one in services().items() if name != "database"} == {user}
+
+
+def test_every_metric_command_and_file_that_the_page_on_scale_names_exists():
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    exposed = (ROOT / "dicomnode" / "web" / "metrics.py").read_text(encoding="utf-8")
+    for metric in re.findall(r"dicomnode_([a-z_]+)", page):
+        assert f'"{metric}"' in exposed or metric == "jobs", metric  # jobs and deliveries are made in one loop
+    for words in re.findall(r"`dicomnode ([a-z ]+?)(?: --[a-z]+)?`", page):
+        assert is_command(words.split()), words
+    for link in re.findall(r"\]\(([^)#]+)", page):
+        assert (ROOT / "docs" / link).exists(), link
+    for stated in re.findall(r"`((?:tests|benchmarks|deploy)/[^` ]+)`", page):
+        assert (ROOT / stated).exists(), stated
+
+
 def ingress_ports(role: str) -> set[int]:
     return {port["port"] for rule in _rules(role, "ingress") for port in rule["ports"]}
 

@@ -19,7 +19,7 @@ from tests.builders import uid_of
 from tests.fuzz import Tally, attack_with_images, index_all, round_of, tree
 from tests.hammer import hammered
 from tests.hostile import DEFLATED, IMPLICIT, TRAVERSALS, images, part10
-from tests.live import free_port, until
+from tests.live import ROOT, free_port, until
 from tests.receiving import receiver
 from tests.shared import shared_data, unpacked
 from tests.upper_layer import COMMAND, CT, EXPLICIT, LAST, data_set, pdu, pdv, scripted_peer, store_command
@@ -96,6 +96,31 @@ def test_a_bomb_that_the_receiver_lets_pass_lies_in_quarantine_with_an_event(tmp
     reasons = [path.read_text() for path in (spool.root / "quarantine").glob("*.reason.txt")]
     assert sum("NumberOfFrames = 2147483647: allowed are 100000" in reason for reason in reasons) == 1
     assert sum("elements in one header" in reason or "outside sequences" in reason for reason in reasons) == 2
+
+
+def test_bombs_in_headers_leave_the_receiver_and_the_index_standing(tmp_path):
+    bodies = [bomb.content[144 + int.from_bytes(bomb.content[140:144], "little"):] for bomb in headers().values()]
+    uid = str(images(2)[0].SOPInstanceUID)
+    tally = Tally()
+    with receiver(tmp_path / "node" / "spool", max_instance_mb=64.0) as node:
+        taken = attack_with_images(node, tally, [(uid, body) for body in bodies for _ in range(5)], "bombs")
+        with scripted_peer(node.port) as peer:
+            peer.associate()
+            assert int(peer.store(images()[0]).Status) == 0
+    assert tally.wrong == []
+    assert index_all(tmp_path / "node", node.spool, tally) == taken + 1
+    assert tally.said["index: indexed"] == 1
+
+
+def test_processing_a_folder_of_malformed_files_ends_with_a_sentence(tmp_path):
+    folder = unpacked("dicom_fuzz", tmp_path / "corpus") / "fuzz_corpus_v3"
+    done = subprocess.run(
+        [sys.executable, "-m", "dicomnode", "process", str(folder), "--model", "demo_chest",
+         "--out", str(tmp_path / "out")],
+        cwd=ROOT, check=False, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 65, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_deflated_data_set_that_inflates_without_end_is_refused_while_it_comes(tmp_path):
