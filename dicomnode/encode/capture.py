@@ -47,8 +47,8 @@ def encode_capture(findings: Sequence[ModelFindings], volumes: Mapping[str, Volu
     shown = [(one, tuple(found for drawn_by, found in listed(findings) if drawn_by is one)) for one in findings]
     with encoding("the summary", findings[0].stack.series_uid if findings else ""):
         names = {one.stack.series_uid: slice_names(one.stack, sources[one.stack.series_uid]) for one in findings}
-    tiles = [tile for one, own in shown if one.stack.series_uid in volumes for tile in tiles_of(
-        replace(one, detections=own), volumes[one.stack.series_uid], names[one.stack.series_uid])]
+        tiles = [tile for one, own in shown if one.stack.series_uid in volumes for tile in tiles_of(
+            replace(one, detections=own), volumes[one.stack.series_uid], names[one.stack.series_uid])]
     tiles = sorted(tiles, key=lambda tile: not tile.shows_finding)[:MOST_TILES]
     if not tiles:
         return None

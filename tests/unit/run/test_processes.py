@@ -20,7 +20,7 @@ from dicomnode.errors import ClaimLost, LedgerUnavailable
 from dicomnode.run.bell import Bell, ring
 from dicomnode.run.lease import Lease
 from dicomnode.run.loop import run
-from dicomnode.run.outbox import audiences, deliveries_for, going_nowhere
+from dicomnode.run.outbox import audiences, deliveries_for, going_nowhere, remarks
 from dicomnode.run.presence import Presence, living
 from tests.live import ROOT
 
@@ -155,6 +155,14 @@ def test_what_is_asked_for_and_reaches_nobody_is_told():
     assert list(going_nowhere(asked, peers, [silent])) == []
     (told,) = going_nowhere(replace(asked, outputs=()), peers, [silent])
     assert "makes nothing that anybody gets" in told
+
+
+def test_the_timeline_says_what_could_not_be_made_and_who_gets_nothing_of_an_empty_analysis():
+    told = dict(remarks(["pacs"], [], OBJECTS, (), {"GSPS": "EncodingError: its header is unfit"}))
+    without = f"no GSPS, the other {len(OBJECTS)} objects are there without it"
+    assert told["object_not_made"] == f"{without}: EncodingError: its header is unfit"
+    assert "takes none of the" in told["nothing_for_peer"]
+    assert "the analysis made no object" in dict(remarks(["pacs"], [], [], ()))["nothing_for_peer"]
 
 
 def test_a_peer_that_takes_nothing_of_a_job_gets_no_delivery():
