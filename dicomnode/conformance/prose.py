@@ -82,13 +82,26 @@ Implicit VR Little Endian.
 COMMITMENT: Final = """
 Asked of: {asked}. After the last object of a delivery one N-ACTION (Action Type 1) names all of them under a new
 Transaction UID. The answer is expected as N-EVENT-REPORT in an association that the peer opens to the node, in the
-SCP role (role selection); one that comes in the node's own association is answered with 0x0110. Event Type 1 completes
-the delivery; of Event Type 2 the failed instances are sent again. Without an answer, and where the N-ACTION itself
-failed, commitment is asked for again after {wait_s} s; after {max_age_h} h the delivery has failed.
+SCP role (role selection), or in the association that asked, which stays open for it for commit_listen_s. Event Type 1
+completes the delivery; of Event Type 2 the failed instances are sent again. Without an answer, and where the N-ACTION
+itself failed, commitment is asked for again after {wait_s} s; after {max_age_h} h the delivery has failed.
 """
 NO_COMMITMENT: Final = """
 No peer of this configuration has `storage_commitment = true`: commitment is not asked for. An N-EVENT-REPORT that
 arrives all the same is answered as below.
+"""
+CUSTODY: Final = """
+A peer with host and port may send N-ACTION (Action Type 1). The request is stored durably and answered; its outcome
+follows as N-EVENT-REPORT in an association that the node opens to that host and port, proposing itself as SCP (role
+selection). Event Type 1: everything is committed; Event Type 2: some is not, with its Failure Reason. An instance is
+committed to when it is indexed, its file is on disk, and its SOP Class is that of the request. A report that the peer
+does not take is made again, with growing pauses, for {max_age_h} h; the same request may be reported more than once.
+
+**The node is no archive.** Its commitment means that the instance is analysed as the routes say and stays until its
+study is finished and {keep_days} days old, or the oldest when the disk runs short.
+"""
+NO_CUSTODY: Final = """
+Not offered by this configuration (`[receive] storage_commitment = false`): N-ACTION is answered with 0x0122.
 """
 NOT_OFFERED: Final = """
 Query/Retrieve, Modality Worklist, Modality Performed Procedure Step, Unified Procedure Step, Instance Availability

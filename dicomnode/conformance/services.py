@@ -10,6 +10,7 @@ from dicomnode.conformance import prose
 from dicomnode.conformance.document import Section, Table
 from dicomnode.conformance.facts import Facts, name_of
 from dicomnode.deliver.commit import PROPOSALS as COMMITMENT_PROPOSALS
+from dicomnode.deliver.commit import PUSH_MODEL
 from dicomnode.deliver.part10 import OutgoingFile
 from dicomnode.deliver.pdu import Proposal
 from dicomnode.deliver.scu import ECHO_PROPOSAL, proposals_for
@@ -26,7 +27,17 @@ from dicomnode.deliver.status import (
     rejection_error,
 )
 from dicomnode.errors import DeliveryError, Verdict
-from dicomnode.receive.answers import ABORTS, EVENT_ANSWERS, OTHER_ANSWERS, REJECTIONS, STORE_ANSWERS, Answer
+from dicomnode.ledger.commitments import FAILURE_REASONS
+from dicomnode.ledger.custody import CLASS_CONFLICT, NO_SUCH_INSTANCE, PROCESSING_FAILURE
+from dicomnode.receive.answers import (
+    ABORTS,
+    ACTION_ANSWERS,
+    EVENT_ANSWERS,
+    OTHER_ANSWERS,
+    REJECTIONS,
+    STORE_ANSWERS,
+    Answer,
+)
 from dicomnode.receive.negotiate import offered_contexts
 from dicomnode.receive.syntaxes import decodable_transfer_syntaxes
 
@@ -38,7 +49,12 @@ OTHER_STATUS: Final = "Responses to other requests"
 SENT_STATUS: Final = "Behaviour on C-STORE responses"
 REJECTED: Final = "Association rejections that the node sends"
 ABORTED: Final = "Aborts that the node sends"
+ACTION_STATUS: Final = "N-ACTION responses that the node gives"
 SCP: Final = "SCP"
+SCU: Final = "SCU"
+HEARS_REPORTS: Final = "SCU (N-EVENT-REPORT arrives)"
+BOTH_ROLES: Final = "SCU (N-EVENT-REPORT arrives), SCP (N-ACTION arrives)"
+SENDS_REPORTS: Final = "SCP (N-EVENT-REPORT is sent)"
 CONTEXT_COLUMNS: Final = ("SOP Class", "SOP Class UID", "Transfer syntaxes", "Transfer syntax UIDs", "Role",
                           "Extended negotiation")
 ANSWER_COLUMNS: Final = ("Status code", "Service status", "When", "Clause")
@@ -68,6 +84,8 @@ def services(facts: Facts) -> Section:
         Section(title="Storage Service as SCU", text=prose.STORAGE_SCU, tables=(scu_contexts(facts), _sent_status())),
         Section(title="Storage Commitment Service as SCU", text=_commitment(facts), tables=(
             _answers(EVENT_STATUS, EVENT_ANSWERS),)),
+        Section(title="Storage Commitment Service as SCP", text=_custody(facts), tables=(
+            _answers(ACTION_STATUS, ACTION_ANSWERS), _failure_reasons())),
         Section(title="Services that are not offered", text=prose.NOT_OFFERED),
     ))
 
@@ -75,10 +93,11 @@ def services(facts: Facts) -> Section:
 def scp_contexts(facts: Facts) -> Table:
     """Return every presentation context that the node accepts, as negotiation has them."""
     offered = offered_contexts(facts.config.receive.sop_classes, decodable_transfer_syntaxes())
+    commitment = BOTH_ROLES if facts.config.receive.storage_commitment else HEARS_REPORTS
     rows = tuple(
         (name_of(str(context.abstract_syntax)), str(context.abstract_syntax),
          tuple(name_of(str(one)) for one in context.transfer_syntax), tuple(map(str, context.transfer_syntax)),
-         *(("SCU (N-EVENT-REPORT arrives)", "role selection") if context.scp_role else (SCP, "none")))
+         *((commitment, "role selection") if context.scp_role else (SCP, "none")))
         for context in offered)
     return Table(title=SCP_CONTEXTS, columns=CONTEXT_COLUMNS, rows=rows)
 
@@ -89,14 +108,41 @@ def scu_contexts(facts: Facts) -> Table:
                           transfer_syntax_uid=one.transfer_syntax_uid)
              for one in (made.first[0] for made in facts.made)]
     proposals: list[Proposal] = [ECHO_PROPOSAL, *proposals_for(files)]
-    if any(peer.storage_commitment for peer in facts.receiving):
+    if asks(facts) or facts.config.receive.storage_commitment:
         proposals += COMMITMENT_PROPOSALS
     by_class: dict[str, list[str]] = {}
     for abstract, transfer in proposals:
         by_class.setdefault(abstract, []).append(transfer)
-    rows = tuple((name_of(abstract), abstract, tuple(map(name_of, transfers)), tuple(transfers), "SCU", "none")
-                 for abstract, transfers in by_class.items())
+    rows = tuple(
+        (name_of(abstract), abstract, tuple(map(name_of, transfers)), tuple(transfers), *_role(facts, abstract))
+        for abstract, transfers in by_class.items())
     return Table(title=SCU_CONTEXTS, columns=CONTEXT_COLUMNS, rows=rows)
+
+
+def _role(facts: Facts, abstract: str) -> tuple[str, str]:
+    if abstract != PUSH_MODEL or not facts.config.receive.storage_commitment:
+        return SCU, "none"
+    return f"{SCU}, {SENDS_REPORTS}" if asks(facts) else SENDS_REPORTS, "role selection"
+
+
+def asks(facts: Facts) -> bool:
+    """Return whether commitment is asked of any peer."""
+    return any(peer.storage_commitment for peer in facts.receiving)
+
+
+def _custody(facts: Facts) -> str:
+    if not facts.config.receive.storage_commitment:
+        return prose.NO_CUSTODY
+    return prose.CUSTODY.format(keep_days=f"{facts.config.retention.keep_days:g}",
+                                max_age_h=f"{facts.config.delivery.max_age_h:g}")
+
+
+def _failure_reasons() -> Table:
+    return Table(title="Failure Reasons that the node gives", columns=("Failure Reason", "Meaning", "When"), rows=tuple(
+        (f"0x{reason:04X}", FAILURE_REASONS[reason], when) for reason, when in (
+            (NO_SUCH_INSTANCE, "It is not indexed, or its file is not on disk."),
+            (CLASS_CONFLICT, "It is of another SOP Class than the request says."),
+            (PROCESSING_FAILURE, "It may have come and is not indexed after ten minutes; it may be asked for again."))))
 
 
 def _commitment(facts: Facts) -> str:

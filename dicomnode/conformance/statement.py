@@ -12,7 +12,7 @@ from dicomnode.conformance.document import Cell, Section, Statement, Table
 from dicomnode.conformance.facts import Facts, facts, name_of
 from dicomnode.conformance.objects import objects
 from dicomnode.conformance.security import security
-from dicomnode.conformance.services import SCP, scp_contexts, scu_contexts, services
+from dicomnode.conformance.services import BOTH_ROLES, SCP, SENDS_REPORTS, scp_contexts, scu_contexts, services
 from dicomnode.domain.dicom import CHARACTER_SETS, MANUFACTURER
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import NodeConfig
@@ -64,8 +64,8 @@ def _overview(known: Facts) -> Section:
 
 def overview_table(known: Facts) -> Table:
     """Return each SOP Class with the roles in which the node has it."""
-    provided = [str(row[1]) for row in scp_contexts(known).rows if row[4] == SCP]
-    used = [str(row[1]) for row in scu_contexts(known).rows]
+    provided = [str(row[1]) for row in scp_contexts(known).rows if row[4] in {SCP, BOTH_ROLES}]
+    used = [str(row[1]) for row in scu_contexts(known).rows if row[4] != SENDS_REPORTS]
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (name_of(uid), uid, YES if uid in used else NO, YES if uid in provided else NO)
         for uid in dict.fromkeys([*provided, *used]))

@@ -11,9 +11,10 @@ import pytest
 from pydicom import Dataset
 
 from dicomnode.domain.dicom import CT_IMAGE_STORAGE, MR_IMAGE_STORAGE
-from dicomnode.errors import LedgerUnavailable
+from dicomnode.errors import LedgerUnavailable, SpoolFull
 from dicomnode.ledger import retention
 from dicomnode.ledger.engine import Ledger
+from dicomnode.receive.answers import ACTION_ANSWERS
 from dicomnode.receive.commit_request import REQUEST
 from dicomnode.run.custody import UNDECIDED_S, Custody, open_requests
 from tests.builders import uid_of
@@ -259,6 +260,18 @@ def test_the_same_request_from_a_peer_without_host_or_from_a_stranger_is_refused
         assert asked(receiver.port, TRANSACTION, []) == 0x0110
         assert asked(receiver.port, "", refs_of(built)) == 0x0110
     assert list(house.spool.events()) == []
+
+
+def test_a_request_that_cannot_be_kept_is_refused_and_the_table_of_answers_is_whole(house, images, monkeypatch):
+    built, _ = images
+    with house.receiving(storage_commitment=True) as receiver:
+        monkeypatch.setattr("dicomnode.spool.Spool.put_event", no_room)
+        assert asked(receiver.port, TRANSACTION, refs_of(built)) == 0x0213
+    assert {one.status for one in ACTION_ANSWERS} == {0x0000, 0x0110, 0x0112, 0x0122, 0x0123, 0x0124, 0x0213}
+
+
+def no_room(*_: object) -> None:
+    raise SpoolFull("the disk is full")
 
 
 def test_a_node_that_does_not_offer_commitment_says_so(house, images):

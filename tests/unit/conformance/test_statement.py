@@ -24,7 +24,7 @@ from dicomnode.domain.dicom import CHARACTER_SETS
 from dicomnode.domain.node import NodeConfig, Peer, ReceiveSettings, Route
 from dicomnode.domain.security import TlsSettings
 from dicomnode.errors import RefusedInstance
-from dicomnode.receive.answers import EVENT_ANSWERS, STORE_ANSWERS
+from dicomnode.receive.answers import ACTION_ANSWERS, EVENT_ANSWERS, STORE_ANSWERS
 
 TAGS = {
     "PatientID": 0x00100020, "SOPInstanceUID": 0x00080018, "Manufacturer": 0x00080070, "ReferencedSOP": 0x00081155,
@@ -112,7 +112,7 @@ def test_no_attribute_is_listed_twice_and_every_object_that_peers_take_is_there(
 
 
 def test_each_refusal_of_the_receiver_has_its_row():
-    assert {one.status for one in (*STORE_ANSWERS, *EVENT_ANSWERS)} >= {
+    assert {one.status for one in (*STORE_ANSWERS, *EVENT_ANSWERS, *ACTION_ANSWERS)} >= {
         error.status for error in RefusedInstance.__subclasses__()}
 
 
@@ -142,6 +142,25 @@ def test_what_a_configuration_changes_changes_the_statement(config):
     roles = {row[0]: row[2:] for row in said.table("Network services").rows}
     assert roles["Storage Commitment Push Model SOP Class"] == ("Yes", "No")
     assert roles["CT Image Storage"] == ("No", "Yes")
+
+
+@pytest.mark.parametrize(("asks", "offers", "roles", "accepted", "proposed"), [
+    (False, False, None, "SCU (N-EVENT-REPORT arrives)", None),
+    (True, False, ("Yes", "No"), "SCU (N-EVENT-REPORT arrives)", "SCU"),
+    (False, True, ("No", "Yes"), "SCU (N-EVENT-REPORT arrives), SCP (N-ACTION arrives)",
+     "SCP (N-EVENT-REPORT is sent)"),
+    (True, True, ("Yes", "Yes"), "SCU (N-EVENT-REPORT arrives), SCP (N-ACTION arrives)",
+     "SCU, SCP (N-EVENT-REPORT is sent)")])
+def test_storage_commitment_stands_in_the_roles_that_are_configured(config, asks, offers, roles, accepted, proposed):
+    changed = replace(
+        config, receive=replace(config.receive, storage_commitment=offers),
+        peers={"pacs": replace(config.peers["pacs"], storage_commitment=asks)},
+        routes=(Route(name="all", model=("any",), to=("pacs",)),))
+    said = statement(changed, {})
+    name = "Storage Commitment Push Model SOP Class"
+    assert {row[0]: row[2:] for row in said.table("Network services").rows}.get(name) == roles
+    assert {row[0]: row[4] for row in said.table("Accepted presentation contexts").rows}[name] == accepted
+    assert {row[0]: row[4] for row in said.table("Proposed presentation contexts").rows}.get(name) == proposed
 
 
 @pytest.mark.parametrize(("task", "there", "absent"), [
