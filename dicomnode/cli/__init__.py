@@ -28,6 +28,7 @@ COMMANDS = {
     "deliveries": "look",
     "explain": "explain",
     "requeue": "act",
+    "prioritise": "act",
     "cancel": "act",
     "db": "act",
     "models": "models",

@@ -23,6 +23,7 @@ def _wake(context: Context) -> None:
 @click.argument("work_id", metavar="ID", type=int, required=False)
 @kind
 @click.option("--again", is_flag=True, help="A new job with today's route and models, also where ID completed.")
+@click.option("--priority", type=int, help="Of the job from now on; lower goes first.")
 @click.option("--failed", is_flag=True, help="Every failed job and delivery that the other options leave.")
 @click.option("--peer", help="With --failed: only deliveries to this peer.")
 @click.option("--route", help="With --failed: only work of this route.")
@@ -36,6 +37,7 @@ def requeue(
     work_id: int | None,
     delivery: bool,
     again: bool,
+    priority: int | None,
     failed: bool,
     peer: str | None,
     route: str | None,
@@ -48,13 +50,15 @@ def requeue(
     """
     from datetime import UTC
 
-    from dicomnode.ledger import deliveries, jobs
+    from dicomnode.ledger import deliveries, jobs, urgency
     from dicomnode.run.loop import utc_now
 
     if failed == (work_id is not None):
         raise click.UsageError("name one ID, or --failed for all that failed")
+    if priority is not None and (failed or delivery):
+        raise click.UsageError("--priority is of one job: name its ID alone, or use `dicomnode prioritise`")
     if again:
-        _analyse_again(context, _given(work_id))
+        _analyse_again(context, _given(work_id), priority)
         return
     now = utc_now()
     since_utc = since.replace(tzinfo=UTC) if since else None
@@ -67,22 +71,46 @@ def requeue(
                 queued_jobs, queued = [], [deliveries.requeue(connection, _given(work_id), now=now)]
             else:
                 queued_jobs, queued = [jobs.requeue(connection, _given(work_id), now=now)], []
+            if priority is not None:
+                urgency.prioritise(connection, _given(work_id), priority=priority, now=now)
     except ClaimLost as error:
         raise click.ClickException(f"not requeued: {error}") from error
     _wake(context)
     click.echo(f"requeued {len(queued_jobs)} job(s) {queued_jobs}, {len(queued)} delivery(ies) {queued}")
 
 
-def _analyse_again(context: Context, job_id: int) -> None:
+def _analyse_again(context: Context, job_id: int, priority: int | None) -> None:
+    from dicomnode.ledger import urgency
     from dicomnode.run.loop import utc_now
     from dicomnode.run.matching import Matcher
 
     made = Matcher(context.config, context.ledger, context.models).again(job_id, now=utc_now())
+    if priority is not None and made is not None:
+        with context.ledger.write() as connection:
+            urgency.prioritise(connection, made, priority=priority, now=utc_now())
     _wake(context)
     click.echo(f"job {made} analyses again what job {job_id} analysed")
 
 
-@click.command(short_help="End a job or delivery that waits or runs, or give up one that failed.")
+@click.command(short_help="Let a job and its deliveries go before others.")
+@click.argument("job_id", metavar="ID", type=int)
+@click.argument("priority", metavar="PRIORITY", type=int)
+@click.pass_obj
+def prioritise(context: Context, *, job_id: int, priority: int) -> None:
+    """Let a job that waits, and its deliveries, go before (lower PRIORITY) or behind others; routes have 100."""
+    from dicomnode.ledger import urgency
+    from dicomnode.run.loop import utc_now
+
+    try:
+        with context.ledger.write() as connection:
+            urgency.prioritise(connection, job_id, priority=priority, now=utc_now())
+    except ClaimLost as error:
+        raise click.ClickException(f"not prioritised: {error}") from error
+    _wake(context)
+    click.echo(f"job {job_id} and its deliveries have priority {priority}")
+
+
+@click.command(short_help="End a job or delivery, or give up one that failed.")
 @click.argument("work_id", metavar="ID", type=int)
 @kind
 @click.pass_obj

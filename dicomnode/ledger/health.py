@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, or_, select
 
 from dicomnode.domain.work import State
-from dicomnode.ledger import events, tables, work
+from dicomnode.ledger import events, outages, tables, work
 from dicomnode.ledger.reasons import about_the_input
 from dicomnode.ledger.succession import revivable
 
@@ -31,9 +31,9 @@ def status(c: Connection, *, now: datetime) -> dict[str, Any]:
     ``quarantined`` (instances that could not be indexed); ``conflicting`` (studies of which an instance came twice
     with different pixels or geometry); ``waiting_models`` (``name``, ``digest``, ``jobs``, ``oldest_waits_s``: a model
     that no worker has verified shows here); ``peers`` (``peer``, ``scheduled``, ``in_progress``, ``failed`` (those to
-    be mended), ``oldest_waits_s``, ``last_sent_at``); ``stuck`` (``what``, ``id``, ``study_uid``, ``where``, ``state``,
-    ``waits_s``, ``reason``: failed and to be mended, or made more than five minutes ago and still waiting; the longest
-    first, at most twenty).
+    be mended), ``oldest_waits_s``, ``last_sent_at``, and of one that does not answer ``away_since``, ``next_try_at``);
+    ``stuck`` (``what``, ``id``, ``study_uid``, ``where``, ``state``, ``waits_s``, ``reason``: failed and to be mended,
+    or made more than five minutes ago and still waiting; the longest first, at most twenty).
     """
     return {
         "at": now,
@@ -118,7 +118,7 @@ def _peers(c: Connection, now: datetime) -> list[dict[str, Any]]:
                          .group_by(one.peer, one.state)):
         peer = peers.setdefault(row.peer, {
             "peer": row.peer, "scheduled": 0, "in_progress": 0, "failed": 0, "oldest_waits_s": None,
-            "last_sent_at": None})
+            "last_sent_at": None, "away_since": None, "next_try_at": None})
         peer |= {row.state: row.n} if row.state in peer else {}
         if row.state in {State.SCHEDULED, State.IN_PROGRESS}:
             peer["oldest_waits_s"] = max(peer["oldest_waits_s"] or 0.0, (now - row.since).total_seconds())
@@ -127,6 +127,9 @@ def _peers(c: Connection, now: datetime) -> list[dict[str, Any]]:
             select(_DELIVERY.peer, func.max(item.sent_at).label("last"))
             .join(tables.delivery_items, item.delivery_id == _DELIVERY.id).group_by(_DELIVERY.peer)):
         peers[row.peer]["last_sent_at"] = row.last
+    for away in outages.outages(c):
+        if away.peer in peers:
+            peers[away.peer] |= {"away_since": away.since, "next_try_at": away.try_at}
     return [peers[name] for name in sorted(peers)]
 
 

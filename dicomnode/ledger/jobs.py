@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 
 from dicomnode.domain.job import ANALYSIS, NewDelivery, Snapshot, StoredResult, job_key
 from dicomnode.domain.work import Backoff, Claim, Move, State
-from dicomnode.errors import ClaimLost
 from dicomnode.ledger import events, tables, turns, work
 from dicomnode.ledger.refusals import NotInLedger
 from dicomnode.ledger.results import add_delivery, add_results, result_folders
@@ -20,13 +19,12 @@ from dicomnode.ledger.upsert import insert_new
 
 __all__ = [
     "ClaimedJob", "JobRow", "cancel", "claim", "complete", "create", "exists", "fail", "get", "left_at",
-    "next_revision", "next_up", "prioritise", "release", "renew", "requeue", "requeue_failed", "rescue",
+    "next_revision", "next_up", "release", "renew", "requeue", "requeue_failed", "rescue",
     "result_folders", "retry", "supersede",
 ]
 
 _JOB = tables.jobs.c
 _MODEL = tables.job_models.c
-_OPEN = (State.SCHEDULED, State.IN_PROGRESS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +143,16 @@ def complete(
 
 
 def retry(c: Connection, job: ClaimedJob, *, now: datetime, run_after: datetime, reason: str, spend: bool) -> None:
-    """Put the job back until ``run_after``; ``spend=False`` gives the attempt back. Raises ClaimLost."""
+    """Put the job back until ``run_after``; ``spend=False`` gives the attempt back. Raises ClaimLost.
+
+    Notes
+    -----
+    A job that spent an attempt goes to the end of its lane: those behind it have not been tried yet.
+    """
     work.leave(c, work.JOBS, Move.RETRY, job.claim, now=now, spend=spend, text=reason,
                values={"reason": reason, "run_after": run_after})
+    if spend:
+        turns.rejoin(c, work.JOBS, [job.job_id])
 
 
 def fail(c: Connection, job: ClaimedJob, *, now: datetime, reason: str) -> None:
@@ -161,8 +166,14 @@ def release(c: Connection, job: ClaimedJob, *, now: datetime) -> None:
 
 
 def rescue(c: Connection, *, now: datetime, attempts: int, backoff: Backoff) -> tuple[list[int], list[int]]:
-    """Free jobs whose worker died; bury those that were claimed ``attempts`` times. Return (rescued, buried)."""
-    return work.rescue(c, work.JOBS, now=now, spent=_JOB.attempt >= attempts, backoff=backoff)
+    """Free jobs whose worker died; bury those that were claimed ``attempts`` times. Return (rescued, buried).
+
+    One whose worker died twice goes to the end of its lane: it may be the cause.
+    """
+    rescued, buried = work.rescue(c, work.JOBS, now=now, spent=_JOB.attempt >= attempts, backoff=backoff)
+    again = c.execute(sa.select(_JOB.id).where(_JOB.id.in_(rescued), _JOB.attempt > 1)).scalars().all()
+    turns.rejoin(c, work.JOBS, again)
+    return rescued, buried
 
 
 def cancel(c: Connection, job_id: int, *, now: datetime, reason: str) -> None:
@@ -194,29 +205,6 @@ def requeue_failed(
     queued = work.order_all(c, work.JOBS, Move.REQUEUE, which, now=now, values=_afresh(now))
     turns.rejoin(c, work.JOBS, queued)
     return queued
-
-
-def prioritise(c: Connection, job_id: int, *, priority: int, now: datetime) -> None:
-    """Let a job that waits or runs, and its deliveries, go before (lower) or behind others.
-
-    Raises
-    ------
-    ClaimLost
-        If it has ended, and none of its deliveries waits or runs.
-    NotInLedger
-        If no such job is known.
-    """
-    job = get(c, job_id)
-    delivery = tables.deliveries.c
-    theirs = c.execute(sa.select(delivery.id).where(delivery.job_id == job_id, delivery.state.in_(_OPEN))).scalars()
-    deliveries = list(theirs)
-    if job.state not in _OPEN and not deliveries:
-        msg = f"job {job_id} is {job.state} and none of its deliveries waits; requeue it with --priority"
-        raise ClaimLost(msg)
-    turns.rejoin(c, work.JOBS, [job_id], priority=priority)
-    turns.rejoin(c, work.DELIVERIES, deliveries, priority=priority)
-    events.record(c, at=now, kind="job_prioritised", study_uid=job.study_uid, job_id=job_id,
-                  text=f"priority {priority} in place of {job.priority}")
 
 
 def _afresh(now: datetime) -> dict[str, object]:

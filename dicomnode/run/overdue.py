@@ -93,7 +93,7 @@ def _waiting_deliveries(c: Connection, peer: Mapping[str, Any]) -> Iterator[Prob
             what=f"results wait for {peer['peer']}",
             why=f"{_count(peer['scheduled'], 'delivery', 'deliveries')}, the oldest for {_minutes(waits_s)}: "
             + _first_reason(unsent, "nobody has tried yet"),
-            action=f"see that {peer['peer']} answers (`dicomnode check`); it is tried again by itself",
+            action=f"see that {peer['peer']} answers (`dicomnode check`); it is tried again by itself{_when(peer)}",
         )
     elif rows and waits_s > COMMITMENT_S:
         yield Problem(
@@ -101,6 +101,11 @@ def _waiting_deliveries(c: Connection, peer: Mapping[str, Any]) -> Iterator[Prob
             why=f"{_count(len(rows), 'delivery', 'deliveries')} sent, the oldest {_minutes(waits_s)} ago",
             action=f"see that {peer['peer']} can open an association to this node; it is asked again by itself",
         )
+
+
+def _when(peer: Mapping[str, Any]) -> str:
+    again = peer["next_try_at"]
+    return f" at {again:%H:%M:%S} UTC, and at once after `dicomnode requeue`" if again else ""
 
 
 def _first_reason(rows: Sequence[Mapping[str, Any]], otherwise: str) -> str:

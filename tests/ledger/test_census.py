@@ -337,7 +337,8 @@ def test_a_peer_that_is_away_shows_with_the_reason(ledger):
         deliveries.retry(c, delivery, now=after(4), run_after=after(900), reason="PeerUnreachable: refused", spend=True)
     found = status(ledger, at=600)
     assert found["peers"] == [{
-        "peer": "pacs", "scheduled": 1, "in_progress": 0, "failed": 0, "oldest_waits_s": 600, "last_sent_at": after(3)}]
+        "peer": "pacs", "scheduled": 1, "in_progress": 0, "failed": 0, "oldest_waits_s": 600, "last_sent_at": after(3),
+        "away_since": None, "next_try_at": None}]
     assert [row["reason"] for row in found["stuck"]] == ["PeerUnreachable: refused"]
     assert found["oldest_delivery_waits_s"] is None
 

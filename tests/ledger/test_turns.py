@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 
 from dicomnode.domain.work import Backoff
 from dicomnode.errors import ClaimLost
-from dicomnode.ledger import deliveries, jobs, outages, tables, turns, work
+from dicomnode.ledger import deliveries, jobs, outages, tables, turns, urgency, work
 from dicomnode.ledger.engine import Ledger
 from dicomnode.ledger.refusals import NotInLedger
 from tests.ledger_rows import (
@@ -44,7 +44,7 @@ def jobs_from(ledger: Ledger, sender: str, count: int, *, route: str = "chest", 
 
 
 def claimed(ledger: Ledger, count: int) -> list[int]:
-    return [claim_job(ledger, now=after(2000 + n)).job_id for n in range(count)]
+    return [claim_job(ledger, now=after(9000 + n)).job_id for n in range(count)]
 
 
 def senders_of(ids: Sequence[int], **of: Sequence[int]) -> str:
@@ -100,13 +100,29 @@ def test_an_urgent_job_goes_before_every_turn_and_leaves_the_turns_of_the_others
     assert senders_of(first + claimed(node, 5), a=a, u=urgent, b=b) == "uuua" + "babaa"
 
 
-def test_a_job_that_is_tried_again_keeps_its_turn(node):
-    a, b = jobs_from(node, "A", 2), jobs_from(node, "B", 2)
+def test_a_job_that_failed_goes_behind_those_of_its_lane_that_were_not_tried_yet(node):
+    a = jobs_from(node, "A", 3)
     job = claim_job(node, now=after(1000))
     with node.write() as c:
-        jobs.retry(c, job, now=after(1001), run_after=after(1010), reason="GpuOutOfMemory: 12 GB", spend=True)
-    assert claim_job(node, now=after(1002)).job_id == b[0]
-    assert claim_job(node, now=after(1011)).job_id == a[0]
+        jobs.retry(c, job, now=after(1001), run_after=after(1002), reason="ModelTimeout: 600 s", spend=True)
+    assert claimed(node, 3) == [a[1], a[2], a[0]]
+
+
+def test_a_job_that_met_back_pressure_keeps_its_turn(node):
+    a = jobs_from(node, "A", 2)
+    job = claim_job(node, now=after(1000))
+    with node.write() as c:
+        jobs.retry(c, job, now=after(1001), run_after=after(1002), reason="SpoolFull: x", spend=False)
+    assert claimed(node, 2) == a
+
+
+def test_a_job_whose_worker_died_keeps_its_turn_once_and_goes_behind_the_others_when_it_happens_again(node):
+    a = jobs_from(node, "A", 3)
+    for at_s in (1000, 2000):
+        assert claim_job(node, now=after(at_s)).job_id == a[0]
+        with node.write() as c:
+            assert jobs.rescue(c, now=after(at_s + 61), attempts=9, backoff=BACKOFF) == ([a[0]], [])
+    assert claimed(node, 3) == [a[1], a[2], a[0]]
 
 
 def test_jobs_that_an_operator_puts_back_stand_behind_one_another_and_before_nobody(node):
@@ -126,7 +142,7 @@ def test_jobs_that_an_operator_puts_back_stand_behind_one_another_and_before_nob
 def test_a_job_that_is_prioritised_goes_first_and_so_do_its_deliveries(node):
     a = jobs_from(node, "A", 3)
     with node.write() as c:
-        jobs.prioritise(c, a[2], priority=1, now=after(5))
+        urgency.prioritise(c, a[2], priority=1, now=after(5))
     urgent = claim_job(node, now=after(1000))
     assert urgent.job_id == a[2]
     complete_job(node, claim_job(node, now=after(1001)), first=10)
@@ -139,7 +155,7 @@ def test_the_waiting_deliveries_of_a_finished_job_can_be_prioritised(node):
     for n in range(2):
         complete_job(node, claim_job(node, now=after(1000)), first=10 * (n + 1))
     with node.write() as c:
-        jobs.prioritise(c, a[1], priority=1, now=after(5))
+        urgency.prioritise(c, a[1], priority=1, now=after(5))
     assert claim_delivery(node, now=after(1002)).job_id == a[1]
 
 
@@ -148,9 +164,9 @@ def test_what_has_ended_is_not_prioritised(node):
     with node.write() as c:
         jobs.cancel(c, a, now=NOW, reason="x")
     with node.write() as c, pytest.raises(ClaimLost, match="requeue it with --priority"):
-        jobs.prioritise(c, a, priority=1, now=NOW)
+        urgency.prioritise(c, a, priority=1, now=NOW)
     with node.write() as c, pytest.raises(NotInLedger):
-        jobs.prioritise(c, 4711, priority=1, now=NOW)
+        urgency.prioritise(c, 4711, priority=1, now=NOW)
 
 
 def results_for(ledger: Ledger, *peers: str) -> None:

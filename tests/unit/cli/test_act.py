@@ -11,7 +11,17 @@ from dicomnode.cli import cli
 from dicomnode.ledger import census, deliveries, jobs
 from dicomnode.ledger.engine import Ledger
 from dicomnode.ledger.refusals import NotInLedger
-from tests.ledger_rows import NOW, STUDY, a_claimed_delivery, a_closed_study, a_job, a_snapshot, after, send_all
+from tests.ledger_rows import (
+    NOW,
+    STUDY,
+    a_claimed_delivery,
+    a_closed_study,
+    a_job,
+    a_snapshot,
+    after,
+    claim_job,
+    send_all,
+)
 
 
 @pytest.fixture
@@ -64,3 +74,35 @@ def test_a_job_that_waits_is_not_requeued_and_the_message_says_what_can_be(ledge
     refused = act("requeue", "1")
     assert refused.exit_code == 1
     assert "job 1 is scheduled; requeue is allowed from canceled or failed" in refused.stderr
+
+
+def priorities(ledger: Ledger) -> list[int]:
+    with ledger.read() as c:
+        return [jobs.get(c, job_id).priority for job_id in (1, 2)]
+
+
+def test_an_urgent_job_is_prioritised_and_the_next_claim_takes_it(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    a_job(ledger, snapshot=a_snapshot(uids=("1.2.3.1.2",)))
+    done = act("prioritise", "2", "5")
+    assert (done.exit_code, done.stdout) == (0, "job 2 and its deliveries have priority 5\n")
+    assert priorities(ledger) == [100, 5]
+    assert claim_job(ledger, now=after(9)).job_id == 2
+
+
+def test_a_job_is_put_back_with_another_priority(ledger):
+    a_closed_study(ledger)
+    a_job(ledger)
+    a_job(ledger, study=STUDY, snapshot=a_snapshot(route="head"))
+    act("cancel", "1")
+    refused = act("prioritise", "1", "5")
+    assert refused.exit_code == 1
+    assert "requeue it with --priority" in refused.stderr
+    assert act("requeue", "1", "--priority", "7").exit_code == 0
+    assert priorities(ledger) == [7, 100]
+
+
+@pytest.mark.parametrize("words", [("--failed", "--priority", "1"), ("1", "--delivery", "--priority", "1")])
+def test_a_priority_is_of_one_job(ledger, words):
+    assert act("requeue", *words).exit_code == 2
