@@ -167,7 +167,7 @@ def _load_own(made: ssl.SSLContext, files: TlsFiles) -> list[str]:
             return [f"[tls] key = {files.key}: is not the key of certificate = {files.certificate}"]
         return [(f"[tls] certificate = {files.certificate}, key = {files.key}: {_said(error)}; two PEM files are "
                  "needed, and key_password_file where the key is encrypted")]
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return [f"[tls] certificate = {files.certificate}, key = {files.key}: {_said(error)}"]
     except ConfigError as error:
         return [*error.problems]

@@ -90,7 +90,10 @@ def _of_certificate(key: str, one: Certificate, now: datetime) -> Remark:
 
 
 def _of_key(file: Path) -> Iterator[Remark]:
-    mode = file.stat().st_mode
+    try:
+        mode = file.stat().st_mode
+    except OSError:  # replaced at this moment: the next look sees it
+        return
     if mode & stat.S_IRWXO:
         yield Remark(weight=Weight.SOON, text=f"[tls] key = {file}: every user of this machine may read it "
                      f"(mode {stat.S_IMODE(mode):04o})", action=f"chmod o= {file}")
