@@ -179,7 +179,10 @@ def requeue(c: Connection, delivery_id: int, *, now: datetime) -> int:
 def requeue_failed(
     c: Connection, *, now: datetime, peer: str | None = None, route: str | None = None, since: datetime | None = None,
 ) -> list[int]:
-    """Requeue every failed delivery that may be, of one peer or route, failed since a time; return the ids."""
+    """Requeue every failed delivery that may be, of one peer or route, failed since a time; return the ids.
+
+    A peer that is named is tried at once, and with what waits for it too.
+    """
     which = [_DELIVERY.state == State.FAILED, _DELIVERY.job_id.in_(select(tables.jobs.c.id).where(revivable()))]
     which += [] if peer is None else [_DELIVERY.peer == peer]
     which += [] if since is None else [_DELIVERY.changed_at >= since]
@@ -188,6 +191,8 @@ def requeue_failed(
     queued = work.order_all(c, work.DELIVERIES, Move.REQUEUE, which, now=now, values=_afresh(now))
     turns.rejoin(c, work.DELIVERIES, queued)
     outages.lift(c, queued, now=now)
+    if peer is not None:
+        outages.try_now(c, peer, now=now)
     return queued
 
 

@@ -13,7 +13,7 @@ from typing import cast
 
 from sqlalchemy import Connection, Select, delete, insert, select, update
 
-from dicomnode.domain.work import Backoff
+from dicomnode.domain.work import Backoff, State
 from dicomnode.ledger import events, tables
 from dicomnode.ledger.chunks import chunks
 
@@ -66,6 +66,14 @@ def lift(c: Connection, delivery_ids: Sequence[int], *, now: datetime) -> None:
     for part in chunks(delivery_ids):
         theirs = select(t.peer).where(t.id.in_(part))
         c.execute(update(tables.outages).where(_OUTAGE.peer.in_(theirs)).values(try_at=now))
+
+
+def try_now(c: Connection, peer: str, *, now: datetime) -> None:
+    """Let a peer be tried at once with everything that waits to be sent to it: an operator says that it is back."""
+    t = tables.deliveries.c
+    c.execute(update(tables.outages).where(_OUTAGE.peer == peer).values(try_at=now))
+    c.execute(update(tables.deliveries).values(run_after=now).where(
+        t.peer == peer, t.state == State.SCHEDULED, t.phase == "store", t.run_after > now))
 
 
 def held(now: datetime) -> Select[str]:

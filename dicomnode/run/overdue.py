@@ -105,7 +105,7 @@ def _waiting_deliveries(c: Connection, peer: Mapping[str, Any]) -> Iterator[Prob
 
 def _when(peer: Mapping[str, Any]) -> str:
     again = peer["next_try_at"]
-    return f" at {again:%H:%M:%S} UTC, and at once after `dicomnode requeue`" if again else ""
+    return f" at {again:%H:%M:%S} UTC, or now by `dicomnode requeue --failed --peer {peer['peer']}`" if again else ""
 
 
 def _first_reason(rows: Sequence[Mapping[str, Any]], otherwise: str) -> str:

@@ -260,6 +260,19 @@ def test_an_operators_requeue_tries_a_peer_that_is_left_in_peace_at_once(node):
     assert next_delivery(node, 4) is not None
 
 
+def test_a_peer_that_an_operator_names_is_tried_at_once_with_everything_that_waits_for_it(node):
+    results_for(node, "away", "away")
+    first = next_delivery(node, 0)
+    assert first is not None
+    with node.write() as c:
+        deliveries.retry(c, first, now=after(1), run_after=after(900), reason="PeerUnreachable: x", spend=True,
+                         away=Backoff(first_s=900, most_s=900))
+    assert next_delivery(node, 2) is None
+    with node.write() as c:
+        assert deliveries.requeue_failed(c, now=after(3), peer="away") == []
+    assert [next_delivery(node, 4) is None for _ in range(3)] == [False, False, True]
+
+
 def test_a_delivery_whose_sender_died_goes_to_the_end_of_its_lane(node):
     results_for(node, "away", "away")
     first = next_delivery(node, 0)
