@@ -149,6 +149,7 @@ def test_a_worker_whose_database_goes_in_mid_job_commits_when_it_is_back_and_spe
         assert thread.is_alive()
     finally:
         database.come()
+    assert chores.rescue(house.config, house.ledger, at(5000)) == 0, "its lease is over, and it could not renew it"
     thread.join(60)
     worker.close()
     pool.close()
