@@ -12,16 +12,12 @@ from dicomnode.config.node_schema import NODE_FILE, AuditTable, NodeFile, NodeTa
 from dicomnode.config.rules import broken_rules, route_places, words
 from dicomnode.config.toml import check, parse, read_text
 from dicomnode.domain.audit import AuditSettings
-from dicomnode.domain.node import (
+from dicomnode.domain.node import NodeConfig, NodeSettings, Peer, ReceiveSettings, Route
+from dicomnode.domain.roles import (
     CompletionSettings,
     DeliverySettings,
     LogSettings,
-    NodeConfig,
-    NodeSettings,
-    Peer,
-    ReceiveSettings,
     RetentionSettings,
-    Route,
     WebSettings,
     WorkerSettings,
 )

@@ -13,7 +13,8 @@ from typing import Any, Final
 from dicomnode.config.kinds import near
 from dicomnode.config.problems import shown
 from dicomnode.config.tls_rules import TLS_RULES
-from dicomnode.domain.node import NodeSettings, ReceiveSettings, RetentionSettings, WebSettings
+from dicomnode.domain.node import NodeSettings, ReceiveSettings
+from dicomnode.domain.roles import RetentionSettings, WebSettings
 
 Table = Mapping[str, Any]
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from dicomnode.config.kinds import SOP_CLASS_NAMES
 from dicomnode.config.problems import shown
-from dicomnode.domain.node import NodeSettings, ReceiveSettings, WebSettings
+from dicomnode.domain.node import NodeSettings, ReceiveSettings
+from dicomnode.domain.roles import WebSettings
 
 Table = Mapping[str, Any]
 

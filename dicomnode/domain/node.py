@@ -20,6 +20,15 @@ from dicomnode.domain.dicom import (
     MR_IMAGE_STORAGE,
     ae_title,
 )
+from dicomnode.domain.roles import (
+    CompletionSettings,
+    DeliverySettings,
+    LogSettings,
+    RetentionSettings,
+    WebSettings,
+    WorkerSettings,
+    positive,
+)
 from dicomnode.domain.security import HIGHEST_PORT, TlsSettings
 
 TAKES: Final = ("SEG", "LABELMAP", "SR3D", "SR", "TEXT", "SC", "GSPS", "RTSTRUCT", "PM", "KOS")
@@ -37,13 +46,6 @@ def _port(value: int, name: str) -> None:
     if not 0 <= value <= HIGHEST_PORT:
         msg = f"{name} = {value}: allowed are 0 to {HIGHEST_PORT}"
         raise ValueError(msg)
-
-
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            msg = f"{name} = {value}: allowed are values above 0"
-            raise ValueError(msg)
 
 
 def _kinds(met: tuple[str, ...], allowed: tuple[str, ...], name: str) -> None:
@@ -96,7 +98,7 @@ class ReceiveSettings:
         if self.unknown_peers not in {"refuse", "accept"}:
             msg = f"unknown_peers = {self.unknown_peers!r}: allowed are 'refuse' and 'accept'"
             raise ValueError(msg)
-        _positive(processes=self.processes, max_associations=self.max_associations,
+        positive(processes=self.processes, max_associations=self.max_associations,
                   max_associations_per_peer=self.max_associations_per_peer,
                   idle_timeout_s=self.idle_timeout_s, max_instance_mb=self.max_instance_mb)
 
@@ -104,89 +106,6 @@ class ReceiveSettings:
     def min_free_bytes(self) -> int:
         """The disk floor in bytes."""
         return int(self.min_free_gb * 1e9)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletionSettings:
-    """When a study counts as whole."""
-
-    quiet_s: float = 30.0
-    max_wait_s: float = 1800.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings:
-    """How studies are analysed."""
-
-    processes: int = 1
-    device: str = "auto"  # auto | cpu | cuda | cuda:N
-    threads: int = 0  # 0: as many as the machine has
-    lease_s: float = 60.0
-    attempts: int = 3
-    backoff_s: float = 15.0
-    backoff_max_s: float = 900.0
-    warm_models: int = 2
-    beside_models_s: float = 900.0  # reading, measuring and encoding may take so long beside the models' time limits
-    read_ahead_mb: int = 1024  # 0: the next study is read only when it is claimed
-    max_decoded_mb: int = 8192  # of one series, as its headers declare it
-    language: str = "en"  # CodeMeanings and sentences of the reports: en | zh
-
-    def __post_init__(self) -> None:
-        """Refuse values without meaning."""
-        _positive(processes=self.processes, lease_s=self.lease_s, attempts=self.attempts, warm_models=self.warm_models)
-        if self.language not in {"en", "zh"}:
-            msg = f"language = {self.language!r}: allowed are 'en' and 'zh'"
-            raise ValueError(msg)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliverySettings:
-    """How results are delivered."""
-
-    processes: int = 1
-    max_age_h: float = 72.0
-    backoff_s: float = 15.0
-    backoff_max_s: float = 900.0
-    timeout_s: float = 60.0
-    lease_s: float = 120.0
-    commit_ask_again_s: float = 300.0
-    max_per_peer: int = 2
-    commit_listen_s: float = 1.0
-
-    @property
-    def senders_per_peer(self) -> int:
-        """How many senders may serve one peer at a time: never all of them, where there are several."""
-        return self.max_per_peer if self.processes == 1 else min(self.max_per_peer, self.processes - 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetentionSettings:
-    """When delivered studies may be deleted from the spool."""
-
-    keep_days: float = 14.0
-    free_gb_wanted: float = 10.0  # below it, the oldest finished studies go first
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebSettings:
-    """The status page and metrics endpoint."""
-
-    enabled: bool = True
-    bind: str = "127.0.0.1"
-    port: int = 11180
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogSettings:
-    """What is logged."""
-
-    level: str = "INFO"
-
-    def __post_init__(self) -> None:
-        """Refuse an unknown level."""
-        if self.level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-            msg = f"level = {self.level!r}: allowed are DEBUG, INFO, WARNING, ERROR"
-            raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +137,7 @@ class Peer:
             ip_network(block, strict=False)
         _kinds(self.takes, TAKES, "takes")
         if self.max_associations is not None:
-            _positive(max_associations=self.max_associations)
+            positive(max_associations=self.max_associations)
         if 0 < self.max_objects_per_s < 1 or self.max_objects_per_s < 0:
             msg = f"max_objects_per_s = {self.max_objects_per_s:g}: allowed are 0 (no limit) and values from 1"
             raise ValueError(msg)
