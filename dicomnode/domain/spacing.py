@@ -23,6 +23,7 @@ TILT_ROUNDING_DEG: Final = 0.05
 """A stack that leans less than this is straight: positions are rounded."""
 
 COUNTED: Final = SliceNames()
+NO_VOLUME: Final = "a single slice without Slice Thickness (0018,0050) has no volume; send the series it belongs to"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dicomnode.domain.model import SpacingLimits
-from dicomnode.domain.spacing import Places, fault, too_far_apart
+from dicomnode.domain.spacing import NO_VOLUME, Places, fault, too_far_apart
 from dicomnode.domain.volume import SliceStack
 from dicomnode.errors import MissingGeometry, UnusableInput
 
@@ -35,7 +35,6 @@ def _fault(stack: SliceStack, limits: SpacingLimits) -> UnusableInput | None:
         return fault(Places(positions_lps_mm=positions, normal_lps=stack.normal_lps, in_plane_mm=in_plane_mm,
                             names=stack.slice_names), limits)
     if not stack.planes[0].thickness_mm:
-        return MissingGeometry(
-            "a single slice without Slice Thickness (0018,0050) has no volume; send the series it belongs to")
+        return MissingGeometry(NO_VOLUME)
     usual_mm = stack.slice_spacing_mm
     return too_far_apart(np.array([usual_mm]), usual_mm, in_plane_mm, limits)

@@ -9,7 +9,7 @@ from dicomnode.domain.condition import When
 from dicomnode.domain.model import InputRole, Limits
 from dicomnode.domain.spacing import ROUNDING_MM
 from dicomnode.domain.study import InstanceRecord, ScorePart, SeriesRecord
-from dicomnode.route.conditions import unmet
+from dicomnode.route.conditions import unmet, unmet_by_any
 from dicomnode.route.contrast import against_contrast
 from dicomnode.route.facts import is_own, slice_images, typical
 from dicomnode.route.limits import outside
@@ -76,6 +76,8 @@ def _judge(series: SeriesRecord, role: InputRole, limits: Limits, route_when: Wh
     images, why_not = slice_images(series, {**route_when, **role.when})
     if not images:
         return Judged(series=series, images=(), reasons=(*reasons, *why_not), outside=outside((one,), limits))
+    if not reasons and not role.split_by:
+        reasons += unmet_by_any(images, role.when)
     stands_against, why_unreadable = _against_stack(images, role), unreadable(images, role)
     if why_unreadable and not role.required:
         stands_against.append(why_unreadable)

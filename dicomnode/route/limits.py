@@ -32,12 +32,12 @@ def outside(images: Sequence[InstanceRecord], limits: Limits) -> tuple[str, ...]
 
 
 def age_years(image: InstanceRecord) -> float | None:
-    """Return Patient's Age, else the time from birth to study; None if neither is known."""
+    """Return Patient's Age, else the time from birth to study; None if neither is known, or birth comes later."""
     said = _age_string(image)
     if said is not None:
         return said
     born, seen = _date(image.text("PatientBirthDate")), _date(image.text("StudyDate"))
-    return (seen - born).days / 365.25 if born and seen else None
+    return (seen - born).days / 365.25 if born and seen and seen >= born else None
 
 
 def _age_string(image: InstanceRecord) -> float | None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dicomnode.domain.model import InputRole
 from dicomnode.domain.slice_names import slice_names
-from dicomnode.domain.spacing import Places, fault
+from dicomnode.domain.spacing import NO_VOLUME, Places, fault
 from dicomnode.domain.study import InstanceRecord
 from dicomnode.domain.volume import SAME_ORIENTATION_TOLERANCE
 
@@ -68,8 +68,10 @@ def unreadable(images: Images, role: InputRole) -> str:
 
     Of multi-frame images the index knows one frame: the reader judges them.
     """
-    if slice_count(images) != len(images) or len(images) == 1:
+    if slice_count(images) != len(images):
         return ""
+    if len(images) == 1:
+        return "" if (images[0].number("SliceThickness") or 0) > 0 else NO_VOLUME
     mixed = _mixed(images)
     if mixed:
         return "" if role.split_by else mixed

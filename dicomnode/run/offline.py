@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -94,17 +95,23 @@ def study_of(folder: Path) -> tuple[StudyRecord, dict[str, Path]]:
     """
     records: list[InstanceRecord] = []
     paths: dict[str, Path] = {}
+    skipped: Counter[str] = Counter()
     files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else [folder]
     for path in files:
         try:
             record = header.record(path)
         except CannotUnderstand as error:
             log.warning("file_skipped", file=path.name, reason=str(error))
+            skipped[str(error).removeprefix(f"{path.name}: ")] += 1
             continue
         if record.sop_instance_uid not in paths:
             records.append(record)
             paths[record.sop_instance_uid] = path
     studies = {record.study_uid for record in records}
+    if not studies and skipped:
+        (why, count), = skipped.most_common(1)
+        raise NoSuitableSeries(
+            f"{folder}: none of {len(files)} files is an image to be analysed, because, for {count} of them: {why}")
     if len(studies) != 1:
         raise NoSuitableSeries(
             f"{folder}: images of {len(studies)} studies in {len(files)} files; name a folder with one"

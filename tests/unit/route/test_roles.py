@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dicomnode.config import model_from_text
 from dicomnode.domain.condition import Condition
-from dicomnode.domain.model import InputRole, Limits, ModelFile, SpacingLimits
+from dicomnode.domain.model import InputRole, Limits, ModelFile, Range, SpacingLimits
 from dicomnode.errors import MixedFrameOfReference, NoSuitableSeries, OutsideIntendedUse
 from dicomnode.route.select import select
 from tests.builders import uid_of
@@ -238,3 +238,31 @@ def test_of_two_series_for_one_input_the_second_is_not_passed_over_for_its_frame
                    route_when={})
     reasons = next(one.reasons for one in found.verdicts if one.series_uid == uid_of("b"))
     assert reasons[0].endswith("is preferred")
+
+
+def test_a_series_of_which_some_images_are_not_what_the_input_wants_is_not_taken():
+    odd = _said_otherwise(mr("odd", number="1"), ImageType=("DERIVED", "PRIMARY", "OTHER"))
+    role = InputRole(role="x", modality="MR", when={"ImageType": Condition(contains=("ORIGINAL",))})
+    found = select([odd], model(role), route_when={})
+    assert isinstance(found.refusal, NoSuitableSeries)
+    assert "ImageType is DERIVED\\PRIMARY\\OTHER, wanted text with ORIGINAL (in 1 of 24 images)" in str(found.refusal)
+    echoes = _said_otherwise(mr("echoes", T1), EchoTime=("90",))
+    split = InputRole(role="x", modality="MR", when={"EchoTime": Condition(max=30)}, split_by="EchoTime")
+    assert chosen([echoes], split) == {"x": uid_of("echoes")}, "what is split is chosen by the stack that is taken"
+
+
+def test_a_single_slice_without_thickness_is_taken_only_where_no_other_fits():
+    def slice_of(name: str, **more: str):
+        return series(name, slices=1, modality="MR", FrameOfReferenceUID=FRAME, **more)
+
+    role = InputRole(role="x", modality="MR")
+    assert chosen([slice_of("thin", SeriesNumber="1", SliceThickness=""), slice_of("thick", SeriesNumber="2")], role) \
+        == {"x": uid_of("thick")}
+
+
+def test_an_age_before_birth_is_no_age():
+    limits = Limits(age_years=Range(max=80))
+    found = select([mr("a", PatientAge="", PatientBirthDate="20300101", StudyDate="20250101")],
+                   model(InputRole(role="x", modality="MR"), limits=limits), route_when={})
+    assert isinstance(found.refusal, OutsideIntendedUse)
+    assert "the patient's age is not said" in str(found.refusal)

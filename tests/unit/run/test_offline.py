@@ -12,6 +12,7 @@ import pytest
 
 from dicomnode.domain.model import InputRole, ModelFile
 from dicomnode.domain.study import InstanceRecord
+from dicomnode.errors import NoSuitableSeries
 from dicomnode.run import offline
 from dicomnode.run.offline import study_of
 from tests.builders import ct_series, write_series
@@ -57,3 +58,11 @@ def test_another_moment_device_or_kind_of_object_has_another_identity(tmp_path):
     keys = {identity_of([MODEL], images, language="en", **other).job_key for other in (
         {}, {"moment": MOMENT + timedelta(seconds=1)}, {"options": ("cpu",)}, {"options": ("PM", "cpu")})}
     assert len(keys) == 4
+
+
+def test_a_folder_of_files_that_are_no_images_says_why_most_of_them_are_not(tmp_path):
+    series = ct_series(np.zeros((3, 8, 8)), StudyInstanceUID="")
+    write_series(tmp_path, series)
+    (tmp_path / "INDEX.txt").write_text("no image", encoding="utf-8")
+    with pytest.raises(NoSuitableSeries, match=r"none of 4 files is an image.*because, for 3 of them: .*StudyInstanceUID"):
+        study_of(tmp_path)
