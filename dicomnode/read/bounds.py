@@ -103,7 +103,7 @@ class _Count:
                 around.pop()
             elif opens and tag >> 16 != DELIMITERS:
                 around.append(inf if length == UNDEFINED_LENGTH else value + length)
-                if len(around) > MOST_NESTED:
+                if len(around) >= MOST_NESTED:  # the one that is counted lies around them
                     raise TooMuch(f"more than {MOST_NESTED} sequences within one another")
             position = value if opens or length == UNDEFINED_LENGTH else value + length
         return count

@@ -10,9 +10,11 @@ from typing import Final, cast
 from pydicom import DataElement, Dataset, config
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import RawDataElement
+from pydicom.tag import BaseTag
 
 from dicomnode.errors import UndecodableText
 from dicomnode.read.charset import ESCAPE, TEXT_VRS, declared, decode, speak_for_themselves
+from dicomnode.read.part10 import PARSE_ERRORS
 from dicomnode.read.values import tag_and_vr, texts
 
 UTF8: Final = "ISO_IR 192"
@@ -126,12 +128,12 @@ def _decode_texts(
     header: Dataset, terms: tuple[str, ...], fallback: str, *, lenient: bool, note: Note, top: bool = True,
 ) -> None:
     for tag in list(header.keys()):
-        element = cast("RawDataElement | DataElement", header.get_item(tag))
+        element = cast("RawDataElement | DataElement | None", header.get_item(tag))
         if isinstance(element, RawDataElement):
             vr = element.VR if element.VR not in {None, "UN"} else _vr(tag)
             raw = element.value or b""
             if vr == "SQ" and not _is_plain(raw):
-                element = header[tag]
+                element = _opened(header, tag, note)
             elif vr in TEXT_VRS and not _is_plain(raw):
                 keyword = keyword_for_tag(tag) if top else ""
                 text = _decoded(header, keyword, raw, terms, fallback, lenient=lenient, note=note)
@@ -139,6 +141,16 @@ def _decode_texts(
         if isinstance(element, DataElement) and element.VR == "SQ":
             for item in element.value:
                 _decode_texts(item, declared(item) or terms, fallback, lenient=lenient, note=note, top=False)
+
+
+def _opened(header: Dataset, tag: BaseTag, note: Note) -> DataElement | None:
+    """Return a sequence with its items; one that cannot be read is left out of the header."""
+    try:
+        return header[tag]
+    except (*PARSE_ERRORS, OSError):
+        del header[tag]
+        note(f"{keyword_for_tag(tag) or tag} is a damaged sequence: left out")
+        return None
 
 
 def _decoded(
