@@ -34,7 +34,8 @@ CONTEXT_GROUPS: Final = (
     ("Presence of property", "CID 240"), ("Title of a measurement report", "CID 7021"),
     ("Title of a text report", "CID 7000"), ("Title of a key object selection", "CID 7010"), ("Language", "CID 5000"),
 )
-BROKEN: Final = {"PatientSex": "U", "PatientAge": "61", "PatientBirthDate": "1961", "StudyTime": "25"}
+BROKEN: Final = {"PatientSex": "U", "PatientAge": "61", "PatientBirthDate": "1961", "StudyTime": "25",
+                 "InstitutionName": "N" * 80, "AccessionNumber": "N" * 20}
 """Values that no result may carry."""
 
 
