@@ -6,12 +6,14 @@ STUDY ?=
 PACS ?=
 OUT ?= demo-out
 WORK ?= build/models
+TOOLS := build/tools
+SBOM_OF ?= $(BIN)/python
 SECONDS ?= 60
 SEED ?= 1
 MINUTES ?= 30
 DATABASE ?=
 
-.PHONY: demo test lint models models-nodule models-brain models-chest fuzz soak clean
+.PHONY: demo test lint models models-nodule models-brain models-chest fuzz soak audit sbom clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dicomnode demo --out $(OUT) $(if $(STUDY),--study "$(STUDY)") $(if $(PACS),--pacs "$(PACS)")
@@ -64,6 +66,20 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,train,openvino]'
+	touch $@
+
+# Whether a locked dependency is known to be vulnerable: 0 no, 1 yes, 3 it could not be found out.
+audit: $(TOOLS)/.installed
+	$(TOOLS)/bin/python deploy/audit.py constraints.txt
+
+# What the node is made of (CycloneDX 1.6, JSON), checked against its schema.
+sbom: $(VENV)/.installed $(TOOLS)/.installed
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --spec-version 1.6 \
+		--output-format JSON --output-reproducible --validate --output-file build/sbom.cdx.json $(SBOM_OF)
+
+$(TOOLS)/.installed: deploy/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --requirement deploy/tools.txt
 	touch $@
 
 clean:
