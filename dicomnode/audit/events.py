@@ -72,11 +72,9 @@ def sent(us: Application, receiver: Node, study: AuditedStudy, *, at: datetime, 
     return message.encoded()
 
 
-def accessed(us: Application, study: AuditedStudy, *, at: datetime, because: str = "") -> bytes:
-    """Images of one study were read for analysis (A.5.3.6)."""
-    outcome = codes.MINOR_FAILURE if because else codes.SUCCESS
-    message = Message(Happening(event=codes.INSTANCES_ACCESSED, action=codes.READ, at=at, outcome=outcome,
-                                because=because), us)
+def accessed(us: Application, study: AuditedStudy, *, at: datetime) -> bytes:
+    """Images of one study were read and analysed (A.5.3.6)."""
+    message = Message(Happening(event=codes.INSTANCES_ACCESSED, action=codes.READ, at=at), us)
     message.this_node(role=codes.APPLICATION, requestor=True)
     message.study(study)
     return message.encoded()

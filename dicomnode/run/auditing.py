@@ -162,11 +162,11 @@ class Auditor:
                 self._tell(events.sent(self._us, receiver, replace(study, instances=left), at=utc_now(),
                                        because=because))
 
-    def accessed(self, ledger: Ledger, study_uid: str, because: str = "") -> None:
-        """The images of a study were read for analysis, or, as ``because`` says, could not be."""
+    def accessed(self, ledger: Ledger, study_uid: str) -> None:
+        """The images of a study were read and analysed."""
         study = self._study(ledger, study_uid)
         if study is not None:
-            self._tell(events.accessed(self._us, study, at=utc_now(), because=because))
+            self._tell(events.accessed(self._us, study, at=utc_now()))
 
     def deleted(self, ledger: Ledger, study_uid: str, because: str) -> None:
         """The files of a study are gone."""

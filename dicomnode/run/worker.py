@@ -20,6 +20,7 @@ from dicomnode.infer.pool import Pool
 from dicomnode.ledger import events, jobs, studies
 from dicomnode.ledger.engine import Ledger
 from dicomnode.run.analyse import Analysis, Identity, analyse
+from dicomnode.run.auditing import Auditor
 from dicomnode.run.bell import Bell, ring
 from dicomnode.run.inputs import Inputs
 from dicomnode.run.lease import Lease
@@ -114,6 +115,7 @@ class Worker:
             objects, data, not_made = self._notice(job), {}, {}
         else:
             analysis = self._analyse(job, cancelled)
+            Auditor(self._config).accessed(self._ledger, job.study_uid)
             objects, data, not_made = analysis.objects, _figures(analysis), analysis.not_made
         notes = self._take_back(job)
         stored = self._store(job, (*objects, *notes.values()))

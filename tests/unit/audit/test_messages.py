@@ -34,7 +34,6 @@ MESSAGES = {
     "sent": events.sent(US, PEER, STUDY, at=AT),
     "not sent": events.sent(US, PEER, STUDY, at=AT, because="10.1.2.3:104 refuses the connection"),
     "accessed": events.accessed(US, STUDY, at=AT),
-    "not accessed": events.accessed(US, STUDY, at=AT, because="3 slices are missing"),
     "deleted": events.deleted(US, STUDY, at=AT, because="finished 14 days ago"),
     "of a patient without identity": events.received(US, PEER, AuditedStudy(study_uid="1.2"), at=AT, action="R"),
     "of hostile text": events.received(US, PEER, NASTY, at=AT, action="U"),
@@ -44,7 +43,7 @@ EXPECTED = {
     "refused": ("110113", "E", "8", "110126"), "refused before it said who": ("110113", "E", "8", "110126"),
     "received": ("110104", "C", "0", None), "sending": ("110102", "E", "0", None), "sent": ("110104", "R", "0", None),
     "not sent": ("110104", "R", "4", None), "accessed": ("110103", "R", "0", None),
-    "not accessed": ("110103", "R", "4", None), "deleted": ("110105", "D", "0", None),
+    "deleted": ("110105", "D", "0", None),
 }
 every_message = pytest.mark.parametrize("name", MESSAGES)
 
