@@ -1,4 +1,4 @@
-"""What a person wants to know of a certificate: whose it is, and until when it is valid (RFC 5280 4.1).
+"""What a person wants to know of a certificate: whose it is, until when, and what it may be used for (RFC 5280 4.1).
 
 Notes
 -----
@@ -9,12 +9,17 @@ decodes the certificates of connections, not those of files.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 VERSION: Final = 0xA0
+EXTENSIONS: Final = 0xA3
+EXTENDED_KEY_USAGE: Final = b"\x55\x1d\x25"
+PURPOSES: Final = {b"\x2b\x06\x01\x05\x05\x07\x03\x01": "server", b"\x2b\x06\x01\x05\x05\x07\x03\x02": "client"}
+"""serverAuth and clientAuth (RFC 5280 4.2.1.12)."""
+ANY_PURPOSE: Final = b"\x55\x1d\x25\x00"
 UTC_TIME: Final = 0x17
 HIGHEST_2_DIGIT_YEAR: Final = 49
 """A UTCTime of 50 to 99 is of the last century (RFC 5280 4.1.2.5.1)."""
@@ -29,11 +34,12 @@ TEXTS: Final = {0x0C: "utf-8", 0x13: "ascii", 0x14: "latin-1", 0x16: "ascii", 0x
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """A certificate in words; times are aware, UTC."""
+    """A certificate in words; times are aware, UTC; ``purposes`` are those of a side of TLS that it may have."""
 
     subject: str
     not_before: datetime
     not_after: datetime
+    purposes: frozenset[str] = frozenset(PURPOSES.values())
 
 
 def certificates(pem: str) -> list[Certificate]:
@@ -58,10 +64,21 @@ def _certificate(der: bytes) -> Certificate:
         fields = [(kind, value) for kind, value in _values(next(_values(whole))[1]) if kind != VERSION]
         (_, validity), (_, subject) = fields[3], fields[4]
         before, after = (_time(kind, value) for kind, value in _values(validity))
-        return Certificate(subject=_name(subject), not_before=before, not_after=after)
+        return Certificate(subject=_name(subject), not_before=before, not_after=after, purposes=_purposes(fields))
     except (IndexError, StopIteration, ValueError) as error:
         msg = "holds a certificate that cannot be read"
         raise ValueError(msg) from error
+
+
+def _purposes(fields: Sequence[tuple[int, bytes]]) -> frozenset[str]:
+    """Server, client or both: without the extension, or with its word for any, both."""
+    for wrapped in (value for kind, value in fields if kind == EXTENSIONS):
+        for _, extension in _values(next(_values(wrapped))[1]):
+            (_, name), *_, (_, content) = _values(extension)
+            if name == EXTENDED_KEY_USAGE:
+                named = {value for _, value in _values(next(_values(content))[1])}
+                return frozenset(word for value, word in PURPOSES.items() if named & {value, ANY_PURPOSE})
+    return frozenset(PURPOSES.values())
 
 
 def _values(der: bytes) -> Iterator[tuple[int, bytes]]:

@@ -37,9 +37,10 @@ class Authority:
             "default_md = sha256\npolicy = any\nunique_subject = no\ncopy_extensions = copy\n"
             "[any]\norganizationName = optional\ncommonName = supplied\n")
 
-    def issue(self, name: str, *, days: int = 10, expired: bool = False, dns: str = "") -> Pair:
+    def issue(self, name: str, *, days: int = 10, expired: bool = False, dns: str = "", purposes: str = "") -> Pair:
         """Return a new certificate for this name; an expired one ended years ago."""
         extensions = ["-addext", f"subjectAltName=DNS:{dns}"] if dns else []
+        extensions += ["-addext", f"extendedKeyUsage={purposes}"] if purposes else []
         self._openssl("req", *self._new_key(name), "-subj", f"/O=Hospital/CN={name}", *extensions, "-out",
                       f"{name}.csr")
         when = ["-startdate", FIRST_DAY, "-enddate", LAST_DAY] if expired else ["-days", str(days)]

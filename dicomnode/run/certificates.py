@@ -72,6 +72,8 @@ def _of_certificates(key: str, file: Path, now: datetime) -> Iterator[Remark]:
         return
     for one in found:
         yield _of_certificate(key, one, now)
+    if key == "certificate":
+        yield from _of_purposes(found[0])
 
 
 def _of_certificate(key: str, one: Certificate, now: datetime) -> Remark:
@@ -87,6 +89,16 @@ def _of_certificate(key: str, one: Certificate, now: datetime) -> Remark:
     if one.not_after - now < WARN_BEFORE:
         return Remark(weight=Weight.SOON, text=f"{text}: {(one.not_after - now).days} days", action=renew)
     return Remark(weight=Weight.GOOD, text=text)
+
+
+def _of_purposes(one: Certificate) -> Iterator[Remark]:
+    """A certificate that names its purposes is good for no other side; ours stands on both."""
+    for purpose, when in (("server", "peers that call us"), ("client", "peers that we call")):
+        if purpose not in one.purposes:
+            text = (f"[tls] certificate: {one.subject} is not for the {purpose}'s side of TLS (Extended Key Usage): "
+                    f"{when} refuse it")
+            yield Remark(weight=Weight.SOON, text=text,
+                         action="ask its authority for one with serverAuth and clientAuth")
 
 
 def _of_key(file: Path) -> Iterator[Remark]:

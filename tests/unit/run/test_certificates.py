@@ -68,6 +68,16 @@ def test_a_key_that_everybody_may_read_is_a_warning(hospital, node, tmp_path):
     assert one.action == f"chmod o= {key}"
 
 
+def test_a_certificate_for_one_side_of_tls_alone_is_a_warning(hospital):
+    soon = NOW + timedelta(hours=1)
+    for purposes, side in (("clientAuth", "server"), ("serverAuth", "client")):
+        (one,) = problems(settings(hospital, hospital.issue(side, days=60, purposes=purposes), 2762), soon)
+        assert f"CN={side} is not for the {side}'s side of TLS" in one.why
+    for purposes in ("serverAuth,clientAuth", "anyExtendedKeyUsage"):
+        pair = hospital.issue("both", days=60, purposes=purposes)
+        assert list(problems(settings(hospital, pair, 2762), soon)) == []
+
+
 def test_files_that_do_not_fit_are_said_and_what_runs_keeps_its_own(hospital, node, tmp_path):
     (one,) = problems(settings(hospital, Pair(node.certificate, tmp_path / "none.key"), 2762), NOW)
     assert one.what == "TLS fails"
