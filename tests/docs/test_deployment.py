@@ -28,7 +28,7 @@ SERVICE_KEYS = frozenset({
     "image", "restart", "environment", "volumes", "secrets", "networks", "user", "read_only", "tmpfs", "cap_drop",
     "security_opt", "depends_on", "command", "entrypoint", "ports", "stop_grace_period", "mem_limit",
     "healthcheck", "deploy"})
-SHELL = re.compile(r"ls /data/run/(\w+)\.\*\.\$HOSTNAME\.alive")
+SHELL = re.compile(r"ls /data/run/(\w+)\.\*\.\$\(uname -n\)\.alive")
 
 Row = dict[str, Any]
 

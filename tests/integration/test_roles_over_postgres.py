@@ -33,6 +33,12 @@ def words_of(file: str) -> list[str]:
     return list(document["spec"]["template"]["spec"]["containers"][0]["args"])
 
 
+def probe_of(role: str) -> str:
+    (container,) = yaml.safe_load((DEPLOY / f"{role}.yaml").read_text(
+        encoding="utf-8"))["spec"]["template"]["spec"]["containers"]
+    return str(container["readinessProbe"]["exec"]["command"][-1])
+
+
 @contextmanager
 def roles(environment: dict[str, str], logs: Path) -> Iterator[None]:
     """Every role of the manifests, as often as COPIES says."""
@@ -78,6 +84,8 @@ def test_a_study_goes_through_roles_that_share_nothing_but_a_database_and_a_volu
         send_files(node_ae_title="DEMOPACS", peer=Peer(name="node", ae_title="DICOMNODE", host="127.0.0.1", port=port),
                    paths=sorted((tmp_path / "study").glob("*.dcm")), timeout_s=60)
         until(lambda: delivered(postgres_url), "the delivery is completed", 300)
+        for role in ("worker", "sender"):
+            subprocess.run(["sh", "-c", probe_of(role).replace("/data", str(tmp_path / "data"))], check=True)
         with urllib.request.urlopen(f"http://127.0.0.1:{page}/health", timeout=30) as answer:
             health = json.load(answer)
     assert health["roles"] == {"receiver": 1, "keeper": 1, "worker": 1, "sender": 2}
