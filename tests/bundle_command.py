@@ -22,15 +22,18 @@ LENT = (
 
 
 def run_by_command(folder: Path, images: Sequence[Volume], work: Path, *, config: str = "inference.json",
-                   run_id: str = "run") -> Path:
-    """Save the volumes as NIfTI, in order, run the bundle's own command on them; return the folder of what it saved."""
+                   run_id: str = "run", roles: Sequence[str] = ()) -> Path:
+    """Save the volumes as NIfTI, in order, run the bundle's own command on them; return the folder of what it saved.
+
+    Files are called after their number, or after their ``roles``.
+    """
     import nibabel
 
     data = work / "data"
     data.mkdir()
     for number, image in enumerate(images):
         nifti = nibabel.Nifti1Image(image.values_zyx.transpose(2, 1, 0), affine_ras_mm(image.stack.affine_lps_mm))
-        nibabel.save(nifti, data / f"case_{number}.nii.gz")
+        nibabel.save(nifti, data / f"case_{roles[number] if roles else number}.nii.gz")
     (folder / "eval").mkdir(exist_ok=True)
     root = Path(__file__).resolve().parents[1]
     try:
