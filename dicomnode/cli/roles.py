@@ -26,6 +26,7 @@ def _begin(context: Context) -> Event:
 
 
 def _pulse(role: str) -> Pulse:
+    """Show that this process lives, before anything heavy is imported."""
     from dicomnode.run.pulse import Pulse
 
     return Pulse.of_this_process(role)
@@ -59,12 +60,12 @@ def serve(context: Context) -> None:
 @click.pass_obj
 def receive(context: Context) -> None:
     """Accept associations and put images on disk; needs no database."""
+    _pulse("receiver")
     _without_decoders()
     from dicomnode.run import receiver
     from dicomnode.run.auditing import activity
 
     stop = _begin(context)
-    _pulse("receiver")
     with activity(context.config, "receive"):
         receiver.run(context.config, stop)
 
@@ -73,12 +74,12 @@ def receive(context: Context) -> None:
 @click.pass_obj
 def keep(context: Context) -> None:
     """Index what arrived, match complete studies, rescue dropped work, clean up."""
+    pulse = _pulse("keeper")
     _without_decoders()
     from dicomnode.run import keeper
     from dicomnode.run.auditing import activity
 
     stop = _begin(context)
-    pulse = _pulse("keeper")
     with activity(context.config, "keep"):
         keeper.run(context.config, context.ledger, context.models, stop, pulse)
 
@@ -87,11 +88,11 @@ def keep(context: Context) -> None:
 @click.pass_obj
 def work(context: Context) -> None:
     """Analyse studies: one job at a time, the models warm."""
+    pulse = _pulse("worker")
     from dicomnode.run import worker
     from dicomnode.run.auditing import activity
 
     stop = _begin(context)
-    pulse = _pulse("worker")
     with activity(context.config, "work"):
         worker.run(context.config, context.ledger, [model for model, _ in context.models.values()], stop, pulse)
 
@@ -100,11 +101,11 @@ def work(context: Context) -> None:
 @click.pass_obj
 def deliver(context: Context) -> None:
     """Send results to their peers."""
+    pulse = _pulse("sender")
     from dicomnode.run import sender
     from dicomnode.run.auditing import activity
 
     stop = _begin(context)
-    pulse = _pulse("sender")
     with activity(context.config, "deliver"):
         sender.run(context.config, context.ledger, stop, pulse)
 
@@ -113,11 +114,11 @@ def deliver(context: Context) -> None:
 @click.pass_obj
 def web(context: Context) -> None:
     """Serve the status page and the metrics endpoint; reads the ledger, writes nothing."""
+    _pulse("web")
     from dicomnode.ledger.engine import Ledger
     from dicomnode.run.auditing import activity
     from dicomnode.web import app
 
     stop = _begin(context)
-    _pulse("web")
     with activity(context.config, "web"):
         app.run(context.config, Ledger(context.config.database_url), stop)
