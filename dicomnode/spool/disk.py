@@ -13,6 +13,9 @@ from dicomnode.errors import SpoolFull, SpoolUnavailable
 
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
+MOST_REMEMBERED = 10_000
+_DURABLE: set[Path] = set()
+"""Folders whose names this process knows to be durable."""
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -51,13 +54,26 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make ``folder`` and the missing folders above it, each durable in its parent."""
+    """Make ``folder`` and the missing folders above it, each durable in its parent, whoever made it.
+
+    Notes
+    -----
+    A folder that is there may have been made by a process that died before it could fsync the parent: what is put
+    there would go with it at a power cut. So each process fsyncs the parent of each folder once.
+    """
     if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    with suppress(FileExistsError):
-        folder.mkdir(mode=FOLDER_MODE)
-    sync_folder(folder.parent)
+        if folder in _DURABLE:
+            return
+        with suppress(PermissionError):  # above data_dir, where this user may not read and has made nothing
+            sync_folder(folder.parent)
+    else:
+        make_folder(folder.parent)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=FOLDER_MODE)
+        sync_folder(folder.parent)
+    if len(_DURABLE) >= MOST_REMEMBERED:
+        _DURABLE.clear()
+    _DURABLE.add(folder)
 
 
 def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:

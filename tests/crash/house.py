@@ -14,6 +14,7 @@ from dicomnode.ledger.engine import Ledger
 from tests.crash.nursery import BORNE, Nursery
 from tests.crash.pacs import RememberingPacs
 from tests.crash.points import Point
+from tests.crash.power import cut
 from tests.crash.scanner import Sent
 from tests.live import LiveNode, free_port, until
 from tests.threshold_bundles import threshold_model
@@ -54,11 +55,11 @@ class Life:
 
     role: str
     pid: int
-    point: Point | None = None
-    told: Path | None = None
+    point: Point | None
+    told: Path
 
     def reached(self) -> bool:
-        return self.told is not None and self.told.exists()
+        return self.told.exists()
 
 
 @dataclass
@@ -125,18 +126,20 @@ class House:
         options: dict[str, Any] = {"peers": peers, "extra": SETTINGS, "quiet_s": self.quiet_s, "port": port}
         self.node = LiveNode(self.folder / "node", routes=ROUTES, models_dir=models, **options)
         text = self.node.config_path.read_text(encoding="utf-8")
+        self._journal = self.folder / "journal"
         self._without_models = self.folder / "node" / "without_models.toml"
         self._without_models.write_text(text.replace(ROUTES, ""), encoding="utf-8")
 
     def start(self, role: str, point: Point | None = None) -> Life:
         """Start a role; with ``point``, it will die there."""
         self._lives += 1
-        told = self.folder / f"{self._lives}.reached" if point else None
+        told = self.folder / f"{self._lives}.reached"
         notifies = role.startswith("notify")
         config = self._without_models if notifies else self.node.config_path
         words = ["--config", str(config), "work" if notifies else role]
         nursery = self._nurseries["storing" if role in {"receive", "keep"} else "working"]
-        pid = nursery.bear(words, self.folder / "node" / f"{role}.log", point=point, told=told)
+        pid = nursery.bear(words, self.folder / "node" / f"{role}.log", point=point, told=told, spool=self.spool,
+                           journal=self._journal)
         self.living[role] = Life(role, pid, point, told)
         return self.living[role]
 
@@ -166,6 +169,11 @@ class House:
         for role in roles:
             self.signal(role, signal.SIGKILL)
         until(lambda: self.bury() is not None and not set(roles) & set(self.living), f"{roles} are dead")
+
+    def cut_power(self) -> int:
+        """Kill everything and lose what was not durable; return how many names and contents that were."""
+        self.kill(*self.living)
+        return cut(self.spool, self._journal)
 
     def died_there(self, life: Life) -> Death:
         """Wait until a process has died at its point."""

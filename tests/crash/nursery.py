@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.points import Point, arm
+from tests.crash.power import Recorder
 
 BORNE = {"storing": ("run.receiver", "run.keeper"), "working": ("run.worker", "run.sender")}
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,10 +38,10 @@ class Nursery:
             [sys.executable, "-m", "tests.crash.nursery", roles], cwd=ROOT, env={**os.environ, **environment},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def bear(self, words: list[str], log: Path, *, point: Point | None = None, told: Path | None = None) -> int:
+    def bear(self, words: list[str], log: Path, *, point: Point | None, told: Path, spool: Path, journal: Path) -> int:
         """Start ``dicomnode WORDS`` and return its process id."""
         return int(self._ask({"words": words, "log": str(log), "point": point.values() if point else None,
-                              "told": str(told)})["pid"])
+                              "told": str(told), "spool": str(spool), "journal": str(journal)})["pid"])
 
     def ended(self) -> dict[int, int]:
         """Return the exit codes of those that ended since the last call; of a killed one, minus the signal."""
@@ -73,6 +74,7 @@ def _bear(request: dict[str, Any]) -> int:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for ours, theirs in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(ours, theirs)
+        Recorder(Path(request["spool"]), Path(request["journal"]))
         if request["point"]:
             arm(Point.of(request["point"]), Path(request["told"]))
         from dicomnode.cli import main

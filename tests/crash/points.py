@@ -23,7 +23,10 @@ COMMIT = "sqlalchemy.engine.default:DefaultDialect.do_commit"
 
 @dataclass(frozen=True)
 class Point:
-    """A step of one role; ``by`` is the function of the node that makes the call, where the call is not its own."""
+    """A step of one role; ``by`` is the function of the node that makes the call, where the call is not its own.
+
+    ``when`` is before, after or amid the call; never: the call is left out, each time, and nothing dies.
+    """
 
     step: str
     role: str
@@ -53,6 +56,7 @@ POINTS = (
     Point("commitment heard, not kept", "receive", "dicomnode.spool.spool:write_durably", "before", "Spool.put_event"),
     Point("commitment kept, not answered", "receive", "dicomnode.spool.spool:write_durably", "after",
           "Spool.put_event"),
+    Point("a study's folder made, not durable", "keep", "os:mkdir", "after", "make_folder"),
     Point("headers read, nothing linked", "keep", "os:link", "before", "_link_one"),
     Point("linked in part", "keep", "os:link", "after", "_link_one", 3),
     Point("linked, not committed", "keep", COMMIT, "before", "Indexer.step"),
@@ -99,6 +103,8 @@ def _wrapped(real: Callable[..., Any], point: Point, told: Path) -> Callable[...
     def call(*arguments: Any, **named: Any) -> Any:
         here = not point.by or _caller() == point.by
         chosen = here and next(calls) == point.nth
+        if here and point.when == "never":
+            return None
         if chosen and point.when == "before":
             _end(point, told)
         elif chosen and point.when == "amid":

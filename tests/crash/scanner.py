@@ -30,6 +30,8 @@ from tests.upper_layer import (
 FRAGMENT_BYTES = 900
 SLICES, SIDE = 20, 24
 MOST_TRIES, PAUSE_S = 2000, 0.1
+LATE_S = 4.0
+"""Longer than the quiet period of the house: what comes then comes after the study was closed."""
 
 
 @dataclass
@@ -107,7 +109,7 @@ def send_whole(port: int, images: Sequence[Dataset], sent: Sent, *, calling: str
 
 
 class Scanner(threading.Thread):
-    """Sends small studies one after the other, each until all of it is answered."""
+    """Sends small studies one after the other, each until all of it is answered, of some a part too late."""
 
     def __init__(self, port: int, sent: Sent, *, calling: str, seed: str, analysed_every: int) -> None:
         super().__init__(name=calling, daemon=True)
@@ -122,6 +124,13 @@ class Scanner(threading.Thread):
         while not self.stop.is_set() and not self.stuck:
             part = "KNEE" if self.whole % self._analysed_every else "CHEST"
             images = a_study(f"{self._seed} {self._calling} {self.whole}", part=part)
-            self.stuck = not send_whole(self._port, images, self._sent, calling=self._calling, chance=self._random)
+            late = self._random.choice((0, 0, 0, 8))
+            self.stuck = not self._send(images[late:])
+            if late:
+                self.stop.wait(LATE_S)
+                self.stuck = not self._send(images[:late]) or self.stuck
             self.whole += 1
             self.go.wait()
+
+    def _send(self, images: Sequence[Dataset]) -> bool:
+        return send_whole(self._port, images, self._sent, calling=self._calling, chance=self._random)

@@ -28,13 +28,14 @@ from tests.crash.verdict import Verdict, check, orphans, settle
 TICK_S = 0.05
 AT_RANDOM = "at a random moment"
 WITH_ALL = "together with all others"
+BY_CUT = "by a power cut"
 MOST_WAITING = 12
 """So many unfinished studies, and the scanners wait: the end is to come soon after the last kill."""
 STOPPED_S = 4.5
 """Longer than the leases of the house: who wakes up has lost its claim."""
-LIVES_S = {"receive": 1.5, "keep": 2.0, "notify": 2.0, "deliver": 2.0, "work": 20.0}
+LIVES_S = {"receive": 2.0, "keep": 3.0, "notify": 3.0, "deliver": 3.0, "work": 20.0}
 """How long a role lives on average when nothing else kills it; a model must be loaded before it is of use."""
-CALLS = {"receive": 40, "keep": 4, "notify": 4, "deliver": 8, "work": 3}
+CALLS = {"receive": 30, "keep": 2, "notify": 2, "deliver": 3, "work": 2}
 """A point's call is drawn from 1 to this."""
 
 
@@ -47,6 +48,8 @@ class Soak:
     analysed_every: int = 8
     kills: Counter[tuple[str, str]] = field(default_factory=Counter)
     stops: int = 0
+    cuts: int = 0
+    lost_by_cuts: int = 0
     scanned: int = 0
 
     def __post_init__(self) -> None:
@@ -105,12 +108,15 @@ class Soak:
             self._ends[role] = now_s + 60
 
     def _kill_all(self) -> None:
-        everyone = list(self.house.living)
-        self.house.kill(*everyone)
+        cuts = self._random.random() < 0.5
+        if cuts:
+            self.cuts += 1
+            self.lost_by_cuts += self.house.cut_power()
+        else:
+            self.house.kill(*self.house.living)
         self._wakes.clear()
         for death in self.house.deaths[self._counted:]:
-            if death.code == -signal.SIGKILL:
-                self.kills[death.life.role, _step(death.life, WITH_ALL)] += 1
+            self.kills[death.life.role, _step(death.life, BY_CUT if cuts else WITH_ALL)] += 1
         self._counted = len(self.house.deaths)
 
     def _count(self) -> None:
@@ -123,13 +129,12 @@ class Soak:
         self._counted = len(self.house.deaths)
 
     def _waiting(self) -> int:
-        """Count the studies that came and have not come to their end."""
+        """Count the studies that came and whose results are not yet at both PACSs."""
         with self.house.ledger.read() as connection:
-            busy = connection.execute(select(func.count(func.distinct(tables.jobs.c.study_uid))).where(
-                tables.jobs.c.state.in_(["scheduled", "in_progress"]))).scalar_one()
-            unsent = connection.execute(select(func.count(func.distinct(tables.deliveries.c.study_uid))).where(
-                tables.deliveries.c.state.in_(["scheduled", "in_progress"]))).scalar_one()
-        return int(busy + unsent)
+            delivered = connection.execute(
+                select(func.count()).select_from(tables.deliveries).where(tables.deliveries.c.state == "completed"),
+            ).scalar_one()
+        return len(self.house.sent.studies) - int(delivered) // 2
 
     def _rest(self, scanners: Sequence[Scanner]) -> Verdict:
         for role in self.house.roles:
@@ -155,6 +160,7 @@ class Soak:
     def lines(self) -> list[str]:
         """Say who died where, and how often."""
         return [f"seed {self.seed}: {self.kills.total()} kills, {self.stops} times stopped beyond the lease",
+                f"power cuts: {self.cuts}; unacknowledged names and contents that they took: {self.lost_by_cuts}",
                 *(f"  {count:5d}  {role}: {step}" for (role, step), count in sorted(self.kills.items()))]
 
 

@@ -45,9 +45,11 @@ def assert_that_nothing_was_lost(
     house: House, threads: Sequence[threading.Thread], images: Sequence[Dataset],
 ) -> None:
     until(lambda: house.start_all() or not any(one.is_alive() for one in threads), "every image is answered")
-    settle(house)
-    verdict = check(house)
-    assert not verdict.problems, "\n".join(verdict.lines())
+    for _ in ("after the kills", "after a power cut on top"):
+        settle(house)
+        verdict = check(house)
+        assert not verdict.problems, "\n".join(verdict.lines())
+        house.cut_power()
     assert {image.SOPInstanceUID for image in images} <= set(house.sent.acknowledged)
     assert house.sent.refused == []
 
@@ -71,6 +73,46 @@ def test_a_kill_at_each_step_of_a_role_loses_and_doubles_nothing(house, role):
         house.died_there(life)
         house.start(name)
     assert_that_nothing_was_lost(house, threads, images)
+
+
+@pytest.mark.parametrize("role", ["receive", "keep", "work"])
+def test_a_power_cut_at_each_step_of_a_role_takes_nothing_that_was_acknowledged(house, role):
+    house.start_all()
+    threads, images = [], []
+    for point in steps(role):
+        name = "notify" if role == "work" else role
+        house.kill(name)
+        life = house.start(name, point)
+        study = a_study(f"power {role} {point.step}", part="KNEE")
+        threads.append(sending(house, study))
+        images += study
+        house.died_there(life)
+        house.cut_power()
+        house.start_all()
+    assert_that_nothing_was_lost(house, threads, images)
+
+
+def test_a_folder_that_a_dead_keeper_made_is_durable_before_its_successor_puts_images_there(house, study):
+    house.start_all()
+    house.kill("keep")
+    life = house.start("keep", next(one for one in POINTS if one.step == "a study's folder made, not durable"))
+    thread = sending(house, study)
+    house.died_there(life)
+    assert_that_nothing_was_lost(house, [thread], study)
+
+
+def test_a_receiver_that_did_not_fsync_would_be_found_out_by_the_power_cut(house, study):
+    house.start_all()
+    house.kill("keep", "receive")
+    house.start("receive", Point("no fsync", "receive", "os:fsync", "never", "Incoming.commit"))
+    sending(house, study).join(60)
+    house.cut_power()
+    house.start_all()
+    problems = check(house).problems
+    lost = [house.sent.acknowledged.pop(str(image.SOPInstanceUID), None) for image in study]
+    house.sent.studies.pop(str(study[0].StudyInstanceUID))
+    assert None not in lost, "every image was answered with success"
+    assert f"{study[0].SOPInstanceUID} was acknowledged and is not in the store" in problems
 
 
 def test_a_worker_killed_in_mid_analysis_leaves_no_process_and_no_half_result(house):

@@ -147,18 +147,17 @@ def test_the_checker_of_these_tests_sees_what_is_lost_doubled_or_left_over(house
     kept(house)
     (stored,) = house.spool.joinpath("store").rglob(f"{images[0].SOPInstanceUID}*.dcm")
     away = stored.rename(house.folder / "away")
-    (house.spool / "results" / "99" / "token").mkdir(parents=True)
     uid, sent = next((uid, sent) for uid, sent in house.pacs.sent.items() if uid in house.archive.sent)
     sent.append("other bytes")
     house.archive.sent["1.2.3"] = house.archive.sent.pop(uid)
-    (house.spool / "arrivals" / "left.lock").mkdir()
+    (house.spool / "quarantine" / "left").touch()
     problems = check(house).problems
     away.rename(stored)
     sent.pop()
     house.archive.sent[uid] = house.archive.sent.pop("1.2.3")
-    (house.spool / "arrivals" / "left.lock").rmdir()
+    (house.spool / "quarantine" / "left").unlink()
     assert f"{images[0].SOPInstanceUID} was acknowledged and is not in the store" in problems
     assert f"PACS has {uid} with other bytes than the node" in problems
     assert "ARCHIVE has 1.2.3, which no job made" in problems
-    assert any(one.startswith("left over: arrivals") for one in problems)
+    assert "left over: quarantine/left" in problems
     kept(house)
