@@ -40,6 +40,9 @@ TIME_PATTERN: Final = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d|60)?(?<=\d{6}
 AGE_PATTERN: Final = re.compile(r"\d{3}[DWMY]")
 DATE_PATTERN: Final = re.compile(r"(\d{4})[.]?(\d{2})[.]?(\d{2})")
 
+DAMAGED: Final = (*PARSE_ERRORS, OSError)
+"""What pydicom raises when a sequence is opened, or an element in it."""
+
 Note = Callable[[str], None]
 
 
@@ -133,23 +136,27 @@ def _decode_texts(
             vr = element.VR if element.VR not in {None, "UN"} else _vr(tag)
             raw = element.value or b""
             if vr == "SQ" and not _is_plain(raw):
-                element = _opened(header, tag, note)
+                element = _opened(header, tag)
             elif vr in TEXT_VRS and not _is_plain(raw):
                 keyword = keyword_for_tag(tag) if top else ""
                 text = _decoded(header, keyword, raw, terms, fallback, lenient=lenient, note=note)
                 _put_tag(header, tag, vr, text)
         if isinstance(element, DataElement) and element.VR == "SQ":
-            for item in element.value:
-                _decode_texts(item, declared(item) or terms, fallback, lenient=lenient, note=note, top=False)
+            try:
+                for item in element.value:
+                    _decode_texts(item, declared(item) or terms, fallback, lenient=lenient, note=note, top=False)
+            except DAMAGED:
+                element = None
+        if element is None:
+            del header[tag]
+            note(f"{keyword_for_tag(tag) or tag} is a damaged sequence: left out")
 
 
-def _opened(header: Dataset, tag: BaseTag, note: Note) -> DataElement | None:
-    """Return a sequence with its items; one that cannot be read is left out of the header."""
+def _opened(header: Dataset, tag: BaseTag) -> DataElement | None:
+    """Return a sequence with its items; None where it cannot be read."""
     try:
         return header[tag]
-    except (*PARSE_ERRORS, OSError):
-        del header[tag]
-        note(f"{keyword_for_tag(tag) or tag} is a damaged sequence: left out")
+    except DAMAGED:
         return None
 
 
