@@ -62,6 +62,16 @@ class Analysis:
     notes: tuple[str, ...] = ()
     not_made: dict[str, str] = field(default_factory=dict)  # kind of object that nobody needs → why it is not there
 
+    def figures(self) -> dict[str, object]:
+        """Return what the log and the timeline say of it: times, memory, notes, warnings."""
+        return {
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+            "peak_mb": round(self.peak_mb),
+            "device": self.device,
+            "notes": list(self.notes),
+            "warnings": list(dict.fromkeys(said for findings in self.findings for said in findings.warnings)),
+        }
+
 
 def analyse(
     tasks: Sequence[Task],

@@ -116,7 +116,7 @@ class Worker:
         else:
             analysis = self._analyse(job, cancelled)
             Auditor(self._config).accessed(self._ledger, job.study_uid)
-            objects, data, not_made = analysis.objects, _figures(analysis), analysis.not_made
+            objects, data, not_made = analysis.objects, analysis.figures(), analysis.not_made
         notes = self._take_back(job)
         stored = self._store(job, (*objects, *notes.values()))
         now = utc_now()
@@ -216,16 +216,6 @@ class Worker:
 
     def _attempts_left(self, job: jobs.ClaimedJob) -> bool:
         return job.claim.attempt < self._config.worker.attempts
-
-
-def _figures(analysis: Analysis) -> dict[str, object]:
-    return {
-        "seconds": {stage: round(seconds, 3) for stage, seconds in analysis.seconds.items()},
-        "peak_mb": round(analysis.peak_mb),
-        "device": analysis.device,
-        "notes": list(analysis.notes),
-        "warnings": list(dict.fromkeys(said for findings in analysis.findings for said in findings.warnings)),
-    }
 
 
 def run(
