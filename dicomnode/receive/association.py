@@ -10,12 +10,10 @@ from typing import Final
 
 from dicomnode.domain.node import Peer, ReceiveSettings
 from dicomnode.errors import (
-    CannotUnderstand,
     DicomNodeError,
     NotAuthorized,
     OutOfResources,
     ProcessingFailure,
-    RefusedInstance,
     ResourceLimitation,
     SpoolError,
 )
@@ -202,7 +200,7 @@ class Association:
         if self._peer is None:
             raise NotAuthorized(f"{self._calling!r} is no peer of the configuration: its commitment is not kept")
         event = commitment_event(
-            self._whole_data(context_id, CannotUnderstand), transfer_syntax_uid=context.transfer_syntax,
+            self._whole_data(context_id), transfer_syntax_uid=context.transfer_syntax,
             event_type=request.event_type, calling=self._calling)
         self._spool.put_event("commitment", event)
         self._wake_keeper()
@@ -210,19 +208,19 @@ class Association:
     def _keep_request(self, context_id: int, context: Context, request: Command) -> None:
         peer = admit_commit_request(request, self._peer, self._calling, offered=self._settings.storage_commitment)
         kept = commit_request(
-            self._whole_data(context_id, ProcessingFailure), transfer_syntax_uid=context.transfer_syntax,
+            self._whole_data(context_id), transfer_syntax_uid=context.transfer_syntax,
             peer=peer.name)
         try:
             self._spool.put_event(REQUEST, kept)
         except SpoolError as error:
             raise ResourceLimitation(error.reason) from error
 
-    def _whole_data(self, context_id: int, refusal: type[RefusedInstance]) -> bytes:
+    def _whole_data(self, context_id: int) -> bytes:
         data = bytearray()
         while self._data_due:
             data += self._next_data(context_id)
             if len(data) > MOST_EVENT_BYTES:
-                raise refusal(f"a data set of storage commitment over {MOST_EVENT_BYTES} bytes")
+                raise ProcessingFailure(f"a data set of storage commitment over {MOST_EVENT_BYTES} bytes")
         return bytes(data)
 
     def _wake_keeper(self) -> None:
