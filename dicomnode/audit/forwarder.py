@@ -18,7 +18,8 @@ BATCH: Final = 200
 LOOK_EVERY_S: Final = 0.5
 AGAIN_FIRST_S: Final = 1.0
 AGAIN_MOST_S: Final = 60.0
-STOP_S: Final = 30.0
+STOP_S: Final = 5.0
+"""So long a batch may take that is under way when the process is to end; cut off, it is sent again."""
 
 _log = logs.get("audit")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dicomnode.conformance.audited import audit_trail
 from dicomnode.conformance.document import Section, Table
 from dicomnode.domain.node import NodeConfig
 from dicomnode.receive.doors import HANDSHAKE_S
@@ -33,7 +34,8 @@ def security(config: NodeConfig) -> Section:
                else "The calling one must be that of a peer of the configuration.")
     return Section(title="Security", sections=(
         _profiles(config),
-        Section(title="Association level security", text=ASSOCIATION.format(unknown=unknown))))
+        Section(title="Association level security", text=ASSOCIATION.format(unknown=unknown)),
+        audit_trail(config)))
 
 
 def _profiles(config: NodeConfig) -> Section:

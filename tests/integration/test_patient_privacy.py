@@ -63,10 +63,12 @@ file = "audit.log"
 
 def routes() -> str:
     return "".join(
-        f'[[routes]]\nname = "{name}"\nmodel = ["{model}"]\nto = ["{to}"]\nwhen = {{ Modality = "CT" }}\n'
+        f'[[routes]]\nname = "{name}"\nmodel = ["{model}"]\nto = ["{to}"]\nwhen = {{ {when} = "{value}" }}\n'
         f'report_not_analysed = {told}\n'
-        for name, model, to, told in (("well", "levels", "pacs", "true"), ("strict", "narrow", "stubborn", "true"),
-                                      ("ill", "broken", "pacs", "false")))
+        for name, model, to, when, value, told in (
+            ("well", "levels", "pacs", "Modality", "CT", "true"),
+            ("strict", "narrow", "stubborn", "Modality", "CT", "true"),
+            ("ill", "broken", "pacs", "BodyPartExamined", "KNEE", "false")))
 
 
 def write_models(folder: Path) -> Path:
@@ -261,7 +263,8 @@ def test_the_audit_trail_names_the_patient_and_everything_that_was_done(lived):
     messages = audited(node)
     kinds = {(message.find("EventIdentification/EventID").get("csd-code"),
               message.find("EventIdentification").get("EventOutcomeIndicator")) for message in messages}
-    assert kinds >= {("110100", "0"), ("110113", "8"), ("110104", "0"), ("110104", "4"), ("110102", "0"), ("110103", "0")}
+    assert kinds >= {("110100", "0"), ("110102", "0"), ("110103", "0"), ("110104", "0"), ("110104", "4"),
+                     ("110113", "8")}
     came = [message for message in messages if of(message) == "110104" and b"SCANNER" in etree.tostring(message)]
     counts = {message.find(".//ParticipantObjectIdentification").get("ParticipantObjectID"):
               message.find(".//SOPClass").get("NumberOfInstances") for message in came}

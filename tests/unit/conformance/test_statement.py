@@ -20,6 +20,7 @@ from dicomnode.conformance.markdown import to_markdown
 from dicomnode.conformance.origins import Attribute, Origin, Presence, attributes
 from dicomnode.conformance.sample_model import a_model
 from dicomnode.conformance.statement import statement, statement_of
+from dicomnode.domain.audit import AuditSettings
 from dicomnode.domain.dicom import CHARACTER_SETS
 from dicomnode.domain.node import NodeConfig, Peer, ReceiveSettings, Route
 from dicomnode.domain.security import TlsSettings
@@ -252,6 +253,21 @@ def test_a_node_without_routes_has_a_statement_too(tmp_path: Path):
     done = CliRunner().invoke(cli, ["conformance", "--config", str(tmp_path / "node.toml"), "--html"])
     assert done.stdout.startswith("<!doctype html>")
     assert "SEG" in done.stdout
+
+
+def test_the_audit_trail_is_claimed_as_far_as_it_is_configured(config, known):
+    def words(**audit: str) -> str:
+        return to_markdown(statement_of(replace(known, config=replace(config, audit=AuditSettings(**audit)))))
+
+    assert "no audit messages are written" in words()
+    said = words(file="/var/lib/dicomnode/audit.log")
+    assert "Audit Trail Message Format Profile (PS3.15 A.5), without extensions: an append-only file." in said
+    assert "SYSLOG-TLS" not in said
+    said = words(syslog="audit.hospital.example:6514")
+    assert "PRI 85 and 84, MSGID DICOM+RFC3881" in said
+    assert "| DICOM Study Deleted | A.5.3.8 |" in said
+    assert "/var/lib" not in said
+    assert "audit.hospital.example" not in said
 
 
 def test_without_tls_no_profile_is_claimed_and_with_it_the_one_that_is_spoken(config, known):
