@@ -118,12 +118,12 @@ def _wrapped(real: Callable[..., Any], point: Point, told: Path) -> Callable[...
 
 
 def _caller() -> str:
-    """Return the nearest function of the node above this call; the door to the database is none."""
+    """Return the nearest function of the node above this call, or the one it stands in; the database's door is none."""
     frame = sys._getframe(2)
     while frame.f_back is not None:
         module = frame.f_globals.get("__name__", "")
         if module.startswith("dicomnode.") and module != ENGINE:
-            return frame.f_code.co_qualname
+            return frame.f_code.co_qualname.partition(".<locals>")[0]
         frame = frame.f_back
     return "nothing of the node"
 

@@ -26,6 +26,8 @@ from tests.live import until
 
 SETTLED = {"completed", "canceled"}
 LONG_AGO_S = 7200.0
+NO_RESULTS, NOT_THERE = "has no results of study", "is not at"
+TWICE, TWO_SETS = "times from one analysis", "has two sets of results of the same images of study"
 META_LENGTH_AT, META_AT = 140, 144
 """Of a PS3.10 file: where the value of (0002,0000) lies, and where the elements begin that it counts."""
 
@@ -44,10 +46,13 @@ class Verdict:
 
     def lines(self) -> list[str]:
         lost = self.acknowledged - self.found
+        missing = sum(NOT_THERE in one or NO_RESULTS in one for one in self.problems)
+        doubled = sum(TWICE in one or TWO_SETS in one for one in self.problems)
         return [
             f"studies: {self.studies}",
             f"objects acknowledged: {self.acknowledged}, found: {self.found}, lost: {lost}",
-            f"results at the PACSs: {self.results}; sent more than once, the same bytes: {self.sent_again}",
+            f"results at the PACSs: {self.results}, missing: {missing}, doubled: {doubled}",
+            f"results sent more than once, the same bytes: {self.sent_again}",
             f"sets of results superseded because images came late: {self.superseded}",
             *(f"PROBLEM: {one}" for one in self.problems),
         ]
@@ -108,7 +113,7 @@ def _sets(house: House, pacs: RememberingPacs, verdict: Verdict) -> Iterator[str
     for study_uid, uids in house.sent.studies.items():
         done = [row for row in jobs if row.study_uid == study_uid and row.state == "completed" and here[row.id]]
         if not done:
-            yield f"{pacs.ae_title} has no results of study {study_uid}"
+            yield f"{pacs.ae_title} {NO_RESULTS} {study_uid}"
             continue
         verdict.superseded += len(done) - 1
         yield from _succession(done, uids, pacs.ae_title)
@@ -122,7 +127,7 @@ def _succession(done: list[Found], uids: set[str], where: str) -> Iterator[str]:
     snapshots = [Snapshot.from_json(row.snapshot) for row in done]
     inputs = [(one.reason, *one.input_uids) for one in snapshots]
     if len(set(inputs)) < len(inputs):
-        yield f"{where} has two sets of results of the same images of study {done[0].study_uid}"
+        yield f"{where} {TWO_SETS} {done[0].study_uid}"
     for row, snapshot in zip(done[1:], snapshots[1:], strict=True):
         if not snapshot.predecessors:
             yield f"job {row.id} does not name the results that it supersedes at {where}"
@@ -137,7 +142,7 @@ def _doubles(objects: dict[str, bytes], where: str) -> Iterator[str]:
         kinds[str(found.Modality), str(found.SeriesDescription)] += 1
     for kind, count in kinds.items():
         if count > 1:
-            yield f"{where} has {count} objects {kind} of one analysis"
+            yield f"{where} has {kind} {count} {TWICE}"
 
 
 def _undelivered(house: House, pacs: RememberingPacs) -> Iterator[str]:
@@ -147,7 +152,7 @@ def _undelivered(house: House, pacs: RememberingPacs) -> Iterator[str]:
                 if row.peer.upper() == pacs.ae_title and row.state == "completed"}
     for item in _rows(house, tables.delivery_items):
         if item.delivery_id in complete and uids.get(item.sent_result_id) not in pacs.sent:
-            yield f"item {item.id} of delivery {item.delivery_id} is not at {pacs.ae_title}"
+            yield f"item {item.id} of delivery {item.delivery_id} {NOT_THERE} {pacs.ae_title}"
 
 
 def _sweep(house: House) -> None:
