@@ -16,7 +16,8 @@ what is allowed and what to do next::
     │  ├─ NoSuitableSeries · MissingSlices · IrregularSpacing · GantryTilt · MixedOrientation
     │  ├─ DuplicatePositions · MixedPixelSpacing · MixedMatrix · MissingGeometry · MissingRescale
     │  ├─ UndecodablePixels · ConflictingInstances · OutsideIntendedUse · MixedFrameOfReference
-    │  └─ UndecodableText · UnusableAnnotation · PoorPixels · UnalignedInputs · TooLarge
+    │  ├─ UndecodableText · UnusableAnnotation · PoorPixels · UnalignedInputs · TooLarge
+    │  └─ MixedPatients
     ├─ UnusableDataset               FAIL   exit 65   carries every problem found
     ├─ UnusableCheckpoint            FAIL   exit 65
     ├─ TrainingDiverged              FAIL   exit 70   names the cases of the step
@@ -228,6 +229,10 @@ class UnalignedInputs(UnusableInput):
 
 class ConflictingInstances(UnusableInput):
     """One SOP Instance UID arrived with different pixels or geometry."""
+
+
+class MixedPatients(UnusableInput):
+    """The images of one analysis are of more than one patient."""
 
 
 class OutsideIntendedUse(UnusableInput):

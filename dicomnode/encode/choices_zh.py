@@ -22,6 +22,11 @@ CHOICES_ZH: Final[Mapping[str, str]] = MappingProxyType({
     "correct the source and send the study under new UIDs":
         "{count} 个 SOP 实例以不同的像素或几何信息重复到达（{uids}）；无法判断哪份正确：请更正来源，并以新的 UID 发送该"
         "检查",
+    "the images to be analysed are of {count} patients by Patient ID (0010,0020): {series+}; nobody can tell whose the "
+    "result would be: correct the source and send the study again":
+        "待分析的图像按 Patient ID (0010,0020) 属于 {count} 名患者：{series}；无法判断结果属于谁：请更正来源并重新发"
+        "送该检查",
+    "series {number} ({what=})": "序列 {number}（{what}）",
     "when: no series satisfies it: {why+}": "路由条件 when：没有序列满足：{why}",
     "from: the study came from {came=}, the route takes {wanted=}":
         "路由条件 from：该检查来自 {came}，路由接受 {wanted}",

@@ -52,6 +52,7 @@ REASONS: Final[Mapping[str, tuple[Code, Code]]] = MappingProxyType({
     "UnalignedInputs": (_own("UNALIGNED", "Inputs do not lie on each other", "各输入序列未对齐"), UNSUPPORTED),
     "UnusableAnnotation": (_own("ANNOTATION", "Annotation cannot be used", "标注无法使用"), MALFORMED),
     "ConflictingInstances": (_own("CONFLICT", "Conflicting copies of one image", "同一图像的副本相互矛盾"), MALFORMED),
+    "MixedPatients": (_own("PATIENTS", "Images of more than one patient", "图像属于不同患者"), MALFORMED),
     "OutsideIntendedUse": (_own("INTENDEDUSE", "Outside the intended use of the model", "超出模型的预期用途"),
                            UNSUPPORTED),
     "MissingInput": (_own("MISSINGINPUT", "Images are no longer stored", "图像已不再保存"), INCOMPLETE),

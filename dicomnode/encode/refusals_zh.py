@@ -82,6 +82,10 @@ REFUSALS_ZH: Final[Mapping[str, str]] = MappingProxyType({
     "neither: values are not guessed":
         "SOP 实例 {uid}：含 Modality LUT Sequence (0028,3000)；只允许 Rescale Slope 与 Intercept，或都没有；数值不作猜"
         "测",
+    "{silent} of {all} slices have no Rescale Slope (0028,1053), the others have: allowed are all or none, for their "
+    "values are no one quantity":
+        "{all} 层中有 {silent} 层没有 Rescale Slope (0028,1053)，其余各层有：应全部有或全部没有，否则数值不是同一物"
+        "理量",
     "SOP Instance {uid}: Rescale Type (0028,1054) = {kind}: allowed is HU":
         "SOP 实例 {uid}：Rescale Type (0028,1054) = {kind}：只允许 HU",
     "SOP Instance {uid}: {why+}": "SOP 实例 {uid}：{why}",

@@ -89,6 +89,23 @@ def pixel_format(part: Part10) -> PixelFormat:
     return found
 
 
+def refuse_half_rescaled(frames: Sequence[tuple[Dataset, int]]) -> None:
+    """Refuse slices of which some state Rescale Slope and others none: their values are no one quantity.
+
+    Raises
+    ------
+    MissingRescale
+        With the numbers of both.
+    """
+    if any(texts(header, "Modality") == ("CT",) for header, _ in frames):
+        return  # each must state its own
+    silent = sum(not frame_texts(header, frame, "RescaleSlope") for header, frame in frames)
+    if 0 < silent < len(frames):
+        msg = (f"{silent} of {len(frames)} slices have no Rescale Slope (0028,1053), the others have: allowed are all "
+               "or none, for their values are no one quantity")
+        raise MissingRescale(msg)
+
+
 def rescale(header: Dataset, frame: int) -> Rescale:
     """Return slope and intercept of one frame; identity where MR states none.
 

@@ -31,7 +31,7 @@ from dicomnode.read.geometry import planes_of
 from dicomnode.read.normalise import normalise
 from dicomnode.read.part10 import Part10, parse
 from dicomnode.read.phases import one_phase, refuse_entwined
-from dicomnode.read.pixels import rescale, stored_frames
+from dicomnode.read.pixels import refuse_half_rescaled, rescale, stored_frames
 from dicomnode.read.preflight import preflight
 from dicomnode.read.values import numbers, texts
 
@@ -197,6 +197,7 @@ def _data_set(part: Part10) -> bytes:
 
 def _values(parts: dict[str, Part10], stack: SliceStack, going: Going) -> ValueVolume:
     """Read the frames file by file, each into its slice."""
+    refuse_half_rescaled([(parts[plane.instance.sop_instance_uid].header, plane.frame) for plane in stack.planes])
     volume = ValueVolume(stack.shape_zyx)
     slices: dict[str, list[tuple[int, int]]] = {}
     for index, plane in enumerate(stack.planes):

@@ -76,8 +76,9 @@ def _judge(series: SeriesRecord, role: InputRole, limits: Limits, route_when: Wh
     images, why_not = slice_images(series, {**route_when, **role.when})
     if not images:
         return Judged(series=series, images=(), reasons=(*reasons, *why_not), outside=outside((one,), limits))
-    if not reasons and not role.split_by:
-        reasons += unmet_by_any(images, role.when)
+    if not reasons:
+        of_all = {} if role.split_by else role.when
+        reasons += unmet_by_any(images, {**({"Modality": (role.modality,)} if role.modality else {}), **of_all})
     stands_against, why_unreadable = _against_stack(images, role), unreadable(images, role)
     if why_unreadable and not role.required:
         stands_against.append(why_unreadable)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dicomnode.domain.model import ModelFile
 from dicomnode.domain.node import Peer, Route
 from dicomnode.domain.study import ModelBinding, SeriesRecord, SeriesVerdict, StudyRecord
-from dicomnode.errors import ConflictingInstances, ModelMissing, UnusableInput
+from dicomnode.errors import ConflictingInstances, MixedPatients, ModelMissing, UnusableInput
 from dicomnode.route.conditions import unmet
 from dicomnode.route.facts import is_own, label, typical
 from dicomnode.route.select import select
@@ -107,8 +107,25 @@ def _bind(route: Route, candidates: Sequence[SeriesRecord], models: Mapping[str,
             return RouteOutcome(route=route, applies=True, because="its series satisfy the route",
                                 refusal=found.refusal, verdicts=tuple(verdicts))
         bindings.append(found.binding)
-    return RouteOutcome(route=route, applies=True, because=_bound(bindings, candidates), bindings=tuple(bindings),
-                        verdicts=tuple(verdicts))
+    refusal = _mixed_patients(bindings, candidates)
+    return RouteOutcome(route=route, applies=True, because=_bound(bindings, candidates), refusal=refusal,
+                        bindings=() if refusal else tuple(bindings), verdicts=tuple(verdicts))
+
+
+def _mixed_patients(bindings: Sequence[ModelBinding], candidates: Sequence[SeriesRecord]) -> MixedPatients | None:
+    """Refuse images of several patients; an image without Patient ID tells nothing."""
+    used = {uid for binding in bindings for series in binding.series for uid in series.sop_instance_uids}
+    patients: dict[str, set[str]] = {}
+    for series in candidates:
+        for image in series.instances:
+            if image.sop_instance_uid in used and image.text("PatientID").strip():
+                patients.setdefault(image.text("PatientID").strip(), set()).add(label(series))
+    if len(patients) <= 1:
+        return None
+    listed = "; ".join(sorted(set.union(*patients.values())))
+    return MixedPatients(
+        f"the images to be analysed are of {len(patients)} patients by Patient ID (0010,0020): {listed}; nobody can "
+        "tell whose the result would be: correct the source and send the study again")
 
 
 def _bound(bindings: Sequence[ModelBinding], candidates: Sequence[SeriesRecord]) -> str:

@@ -77,6 +77,13 @@ def test_mr_with_half_a_rescale_is_refused_not_taken_as_stored(tmp_path, said):
         load(paths, InputRole(role="mr", modality="MR"))
 
 
+def test_an_mr_of_which_half_is_rescaled_is_refused(tmp_path):
+    series = mr_series(np.abs(HU), RescaleSlope=lambda k: "2.5" if k < 2 else None,
+                       RescaleIntercept=lambda k: "0" if k < 2 else None)
+    with pytest.raises(MissingRescale, match="4 of 6 slices have no Rescale Slope"):
+        load(write_series(tmp_path, series), MR)
+
+
 def test_mr_without_rescale_is_taken_as_stored(tmp_path):
     stored = np.abs(HU)
     np.testing.assert_array_equal(load(write_series(tmp_path, mr_series(stored)), MR).volume.values_zyx, stored)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dicomnode.domain.dicom import Code
 from dicomnode.domain.model import InputRole, Label, Limits, ModelFile, Range, SpacingLimits
 from dicomnode.domain.node import Peer, Route
-from dicomnode.errors import ConflictingInstances, ModelMissing, NoSuitableSeries, OutsideIntendedUse
+from dicomnode.domain.study import SeriesRecord
+from dicomnode.errors import ConflictingInstances, MixedPatients, ModelMissing, NoSuitableSeries, OutsideIntendedUse
 from dicomnode.route.match import match
 from tests.builders import uid_of
 from tests.studies import SAGITTAL, series, study
@@ -41,6 +44,38 @@ def test_a_study_that_satisfies_the_rule_binds_every_slice_of_its_series():
     (binding,) = one.bindings
     assert binding.series[0].series_uid == uid_of("thorax")
     assert len(binding.series[0].sop_instance_uids) == 40
+
+
+def _of(patient: str, one: SeriesRecord, images: int) -> SeriesRecord:
+    """A series whose first images are of another patient."""
+    return replace(one, instances=tuple(
+        replace(image, attributes={**image.attributes, "PatientID": (patient,)}) if k < images else image
+        for k, image in enumerate(one.instances)))
+
+
+@pytest.mark.parametrize("images", [1, 20])
+def test_images_of_two_patients_are_never_analysed_together(images):
+    one = outcome(study(_of("Q77", series("thorax", PatientID="P1"), images)))
+    assert isinstance(one.refusal, MixedPatients)
+    assert one.bindings == ()
+    assert "are of 2 patients by Patient ID (0010,0020): series 1 (" in str(one.refusal)
+    assert "Q77" not in str(one.refusal)
+
+
+def test_another_series_of_another_patient_and_images_without_patient_id_are_no_mixture():
+    other = series("knee", slices=3, PatientID="P2")
+    (binding,) = outcome(study(series("thorax", PatientID="P1"), other)).bindings
+    assert binding.series[0].series_uid == uid_of("thorax")
+    assert outcome(study(_of(" P1 ", series("thorax", PatientID="P1"), 5))).bindings
+    assert outcome(study(_of("", series("thorax", PatientID="P1"), 5))).bindings
+
+
+def test_inputs_of_two_patients_are_refused():
+    roles = (InputRole(role="a", when={"SeriesDescription": ("A",)}), InputRole(role="b"))
+    two = study(series("a", PatientID="P1", SeriesDescription="A"), series("b", PatientID="P2"))
+    found = match(two, [Route(name="r", model=("m",))], {"m": model(*roles, name="m")}, {})
+    assert isinstance(found[0].refusal, MixedPatients)
+    assert str(found[0].refusal).count("series 1 (") == 2
 
 
 def test_a_study_from_another_peer_is_not_the_routes():
