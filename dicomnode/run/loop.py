@@ -69,6 +69,8 @@ def run(
             pulse.allow()
         if not _guarded(step, role, stop) and not stop.is_set():
             bell.wait(POLL_S)
+    if pulse is not None:
+        pulse.rest()
     log.info("role_stopped", role=role)
 
 

@@ -67,6 +67,10 @@ class Pulse:
         """Begin a step: it may take so long from now."""
         self._limit_s, self._until_s = seconds, time.monotonic() + seconds
 
+    def rest(self) -> None:
+        """End the steps: what follows, such as waiting to be elected, may take as long as it takes."""
+        self._until_s = float("inf")
+
     def close(self) -> None:
         """Beat no more."""
         self._closed.set()

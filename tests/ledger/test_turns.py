@@ -37,10 +37,12 @@ STEADY = Backoff(first_s=60, most_s=60)
 def jobs_from(ledger: Ledger, sender: str, count: int, *, route: str = "chest", priority: int = 100,
               study: str = STUDY) -> list[int]:
     """Make so many jobs of one sender on one route; return their ids."""
-    return [a_job(ledger, study=study, priority=priority, now=after(n),
-                  snapshot=a_snapshot(route=route, uids=[f"{sender}.{route}.{priority}.{n}"],
-                                      source_ae_titles=(sender,)))
-            for n in range(count)]
+    with ledger.write() as c:
+        made = [jobs.create(c, study_uid=study, kind="analysis", revision=0, priority=priority, now=after(n),
+                            snapshot=a_snapshot(route=route, uids=[f"{sender}.{route}.{priority}.{n}"],
+                                                source_ae_titles=(sender,)))
+                for n in range(count)]
+    return [one for one in made if one is not None]
 
 
 def claimed(ledger: Ledger, count: int) -> list[int]:
@@ -60,7 +62,7 @@ def node(ledger):
 
 
 def test_the_study_of_a_second_sender_goes_in_at_the_head_of_a_long_backlog(node):
-    a = jobs_from(node, "A", 12)
+    a = jobs_from(node, "A", 500)
     first = claimed(node, 3)
     b = jobs_from(node, "B", 1)
     assert senders_of(first + claimed(node, 3), a=a, b=b) == "aaabaa"

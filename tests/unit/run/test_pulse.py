@@ -12,7 +12,9 @@ import pytest
 import structlog.testing
 
 from dicomnode.run import supervisor
-from dicomnode.run.pulse import Pulse, _send
+from dicomnode.run.bell import Bell
+from dicomnode.run.loop import run as loop
+from dicomnode.run.pulse import STEP_LIMIT_S, Pulse, _send
 from dicomnode.run.supervisor import Role
 
 
@@ -47,6 +49,22 @@ def test_a_step_that_is_overdue_ends_the_process_and_says_where_it_was():
     (event,) = [one for one in told if one["event"] == "step_overdue"]
     assert event["role"] == "worker"
     assert any("test_a_step_that_is_overdue" in one for one in event["at"])
+
+
+def test_who_waits_between_two_terms_is_not_overdue(tmp_path):
+    stop, ended = threading.Event(), threading.Event()
+    pulse = Pulse("keeper", every_s=3600, end=lambda _code: ended.set())
+
+    def step(_now: object) -> bool:
+        assert pulse._until_s < time.monotonic() + STEP_LIMIT_S + 1, "each step has its time"
+        stop.set()
+        return True
+
+    with Bell(tmp_path, "keeper") as bell:
+        loop(step, stop=stop, bell=bell, role="keeper", pulse=pulse)
+    assert pulse._until_s == float("inf")
+    assert not ended.is_set()
+    pulse.close()
 
 
 def test_a_process_that_never_returns_to_its_loop_ends_itself_with_the_code_of_an_internal_failure():
