@@ -74,6 +74,10 @@ class Notes:
             write_durably(folder / (study_uid + NOTE), ("\n" + "".join(of_study)).encode(), os.O_APPEND)
         sync_folder(folder)
 
+    def any(self) -> bool:
+        """Whether anything is noted."""
+        return self._folder.is_dir() and any(self._folder.iterdir())
+
     def finished(self, going_on: Collection[str]) -> Iterator[Came]:
         """What came over the associations that are not going on."""
         if not self._folder.is_dir():

@@ -113,6 +113,8 @@ class Auditor:
             return 0
         told = 0
         try:
+            if not self._notes.any():
+                return 0
             open_now = spool.open_associations()
             going_on = open_now | {arrival.association for arrival in spool.arrivals()}
             for came in self._notes.finished(going_on):
