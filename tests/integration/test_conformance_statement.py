@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -36,6 +36,7 @@ from dicomnode.domain.node import NodeConfig, Peer
 from dicomnode.errors import DeliveryError, PeerBusy, PeerRefused
 from dicomnode.infer.pool import Pool
 from dicomnode.receive import scp
+from dicomnode.receive.association import MOST_EVENT_BYTES
 from dicomnode.run import receiver
 from dicomnode.run.analyse import Identity, Task, analyse
 from dicomnode.run.loop import utc_now
@@ -196,7 +197,7 @@ def test_each_status_of_the_c_store_table_is_what_its_cause_is_answered_with(sai
             0x0000: stored(), 0xA700: stored(full.port), 0x0122: stored(AffectedSOPClassUID=MR),
             0xA900: stored(AffectedSOPInstanceUID="1.2.3"), 0xC000: stored(image=an_image(StudyInstanceUID=None))}
     assert set(answers) == set(said.statuses("C-STORE responses that the node gives"))
-    assert all(status == answer for status, answer in answers.items())
+    assert answers == dict(zip(answers, answers, strict=True))
 
 
 def report_of(event_type: int, transaction: str = "1.2.3") -> tuple[bytes, bytes]:
@@ -210,21 +211,22 @@ def report_of(event_type: int, transaction: str = "1.2.3") -> tuple[bytes, bytes
 
 
 def test_each_status_of_the_n_event_report_table_is_what_its_cause_is_answered_with(said, node):
-    def reported(port: int, calling: str, event_type: int) -> int:
+    def reported(port: int, calling: str, event_type: int, before: Sequence[bytes] = ()) -> int:
         request, data = report_of(event_type)
         with scripted_peer(port) as peer:
             peer.associate((PUSH_MODEL, EXPLICIT), calling=calling)
-            peer.say(pdu(pdv(request, COMMAND | LAST)), pdu(pdv(data, LAST)))
-            return int(peer.response().Status)
+            peer.say(pdu(pdv(request, COMMAND | LAST)), *(pdu(pdv(piece, 0)) for piece in before))
+            return int(peer.say(pdu(pdv(data, LAST))).response().Status)
 
     with another(said, "open", unknown_peers="accept") as broken:
         shutil.rmtree(broken.spool.root / "events")
         (broken.spool.root / "events").touch()
         answers = {
             0x0000: reported(node.node.port, "PACS", 1), 0xC000: reported(node.node.port, "PACS", 7),
+            0x0110: reported(node.node.port, "PACS", 1, [bytes(4000)] * (MOST_EVENT_BYTES // 4000 + 1)),
             0x0124: reported(broken.port, "STRANGER", 1), 0xA700: reported(broken.port, "PACS", 1)}
     assert set(answers) == set(said.statuses("N-EVENT-REPORT responses that the node gives"))
-    assert all(status == answer for status, answer in answers.items())
+    assert answers == dict(zip(answers, answers, strict=True))
 
 
 def test_other_requests_are_answered_as_their_table_says(said, node):
@@ -235,7 +237,7 @@ def test_other_requests_are_answered_as_their_table_says(said, node):
             peer.associate((VERIFICATION, EXPLICIT))
             answers[status] = int(peer.say(pdu(pdv(request, COMMAND | LAST))).response().Status)
     assert set(answers) == set(said.statuses("Responses to other requests"))
-    assert all(status == answer for status, answer in answers.items())
+    assert answers == dict(zip(answers, answers, strict=True))
 
 
 def codes(row: dict[str, object], *columns: str) -> tuple[int, ...]:
