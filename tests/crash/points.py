@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-ENGINE = "dicomnode.ledger.engine"
+DOORS = {"dicomnode.ledger.engine", "dicomnode.run.patience", "Sender._write"}
+"""Modules and functions through which others commit."""
 COMMIT = "sqlalchemy.engine.default:DefaultDialect.do_commit"
 
 
@@ -118,12 +119,12 @@ def _wrapped(real: Callable[..., Any], point: Point, told: Path) -> Callable[...
 
 
 def _caller() -> str:
-    """Return the nearest function of the node above this call, or the one it stands in; the database's door is none."""
+    """Return the nearest function of the node above this call; doors to the database are none."""
     frame = sys._getframe(2)
     while frame.f_back is not None:
-        module = frame.f_globals.get("__name__", "")
-        if module.startswith("dicomnode.") and module != ENGINE:
-            return frame.f_code.co_qualname.partition(".<locals>")[0]
+        module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_qualname.partition(".<locals>")[0]
+        if module.startswith("dicomnode.") and module not in DOORS and name not in DOORS:
+            return name
         frame = frame.f_back
     return "nothing of the node"
 
