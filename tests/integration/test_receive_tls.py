@@ -239,7 +239,7 @@ def test_noise_on_the_tls_port_ends_each_connection_and_nothing_else(node, hospi
 
 
 def test_a_caller_that_never_shakes_hands_is_cut_and_holds_up_nobody(node, hospital, scanner, monkeypatch):
-    monkeypatch.setattr(doors, "HANDSHAKE_S", 2.0)
+    monkeypatch.setattr(doors, "HANDSHAKE_S", 5.0)
     with socket.create_connection(("127.0.0.1", node.tls_port), timeout=60) as silent:
         assert dcmtk("echoscu", node.tls_port, *shown(hospital, scanner)).returncode == 0
         assert silent.recv(1) == b""
