@@ -1,4 +1,4 @@
-"""Databases for tests: a fresh, migrated ledger each, on SQLite and on PostgreSQL alike."""
+"""Databases for tests: a fresh, migrated ledger each, on SQLite and on PostgreSQL alike; which tests stay together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ import pytest
 
 from dicomnode.ledger.engine import Ledger
 
+TOGETHER = ("conformance", "viewer")
+"""Folders whose tests share what is costly to make: one process of several runs all of such a folder."""
 DEBIAN_BINARIES = Path("/usr/lib/postgresql")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``-n 2 --dist loadgroup``, the tests of a file stay in one process."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder in TOGETHER else str(item.path)))
 
 
 class PostgresServer:
