@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from dicomnode.audit.message import Node
-from dicomnode.audit.queue import FOLDER_MODE, sync_folder, write_durably
+from dicomnode.audit.queue import make_private, sync_folder, write_durably
 from dicomnode.domain.audit import AuditedStudy
 
 NOTE: Final = ".jsonl"
@@ -68,7 +68,7 @@ class Notes:
         for image in images:
             lines.setdefault(image.study.study_uid, []).append(_line(image))
         folder = self._folder / association
-        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        make_private(folder)
         for study_uid, of_study in lines.items():
             # a line that a crash left half is ended, so that the next one is whole
             write_durably(folder / (study_uid + NOTE), ("\n" + "".join(of_study)).encode(), os.O_APPEND)

@@ -35,11 +35,13 @@ class Queue:
 
     def __init__(self, root: Path, name: str) -> None:
         self.name = name
+        self._root = root
         self._folder = root / "queue" / name
 
     def prepare(self) -> None:
         """Make the folder; nobody but the node reads it."""
-        self._folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        self._root.parent.mkdir(parents=True, exist_ok=True)  # data_dir is not the audit trail's to close
+        make_private(self._folder)
 
     def put(self, message: bytes) -> None:
         """Keep a message: it is durable before this returns."""
@@ -74,6 +76,13 @@ class Queue:
             return sorted(name for name in os.listdir(self._folder) if name.endswith(MESSAGE))  # noqa: PTH208
         except FileNotFoundError:
             return []
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, which nobody but the node may enter."""
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
 def put_at_s(name: str) -> float:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 
-from dicomnode.audit.queue import FOLDER_MODE, put_at_s, sync_folder, write_durably
+from dicomnode.audit.queue import make_private, put_at_s, sync_folder, write_durably
 from dicomnode.domain.audit import AuditSettings
 
 FACILITY_SEVERITY: Final = {True: 85, False: 84}
@@ -69,7 +69,7 @@ class FileSink:
         lines = b"".join(one.message + b"\n" for one in batch)
         try:
             is_new = not self._path.exists()
-            self._path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            make_private(self._path.parent)
             write_durably(self._path, self._rest_of_line() + lines, os.O_APPEND)
             if is_new:
                 sync_folder(self._path.parent)

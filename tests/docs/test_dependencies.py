@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
 OURS, UNPINNED = "dicomnode-monai", {"pip", "setuptools"}  # those two come with every environment
+TORCH_ON_A_GPU = ("nvidia-", "cuda-", "triton")  # torch for GPUs pins these itself, under NVIDIA's licence
 PERMISSIBLE = re.compile(
     r"^(Apache|BSD|0BSD|BSL|MIT|ISC|PSF|Python Software Foundation|Zlib|CC0|MPL|Mozilla Public License|LGPL-3\.0-only$"
     r"|\d-Clause BSD|HPND|Unlicense|DFSG approved)", re.IGNORECASE)
@@ -31,7 +32,8 @@ def canonical(name: str) -> str:
 
 def installed() -> list[importlib.metadata.Distribution]:
     found = importlib.metadata.distributions()
-    return [one for one in found if canonical(one.metadata["Name"]) not in {OURS, *UNPINNED}]
+    return [one for one in found if canonical(one.metadata["Name"]) not in {OURS, *UNPINNED}
+            and not canonical(one.metadata["Name"]).startswith(TORCH_ON_A_GPU)]
 
 
 def licences(one: importlib.metadata.Distribution) -> list[str]:
