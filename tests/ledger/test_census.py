@@ -240,7 +240,7 @@ def test_the_story_of_storage_commitment_says_what_was_asked_and_answered(ledger
         deliveries.prove(c, "1.2.3456789012", uids, {}, now=after(2))
     assert told(ledger)[-2:] == [
         "delivery 1 to pacs: everything sent; storage commitment asked (…56789012)",
-        "delivery 1 to pacs: the peer commits to everything"]
+        "delivery 1 to pacs: the peer commits to everything that it took"]
 
 
 def test_rows_are_filtered_by_state_and_peer(ledger):
