@@ -79,11 +79,10 @@ def _spool(config: NodeConfig, state: NodeState) -> Iterator[Metric]:
 
 
 def _audit(state: NodeState) -> Iterator[Metric]:
-    if state.audit:
-        waiting = {(one.sink,): one.waiting for one in state.audit}
-        oldest_s = {(one.sink,): one.oldest_s or 0.0 for one in state.audit}
-        yield _gauge("audit_messages_waiting", "Audit messages that their sink does not have", waiting, ["sink"])
-        yield _gauge("audit_oldest_age_seconds", "Age of the oldest of them", oldest_s, ["sink"])
+    waiting = {(one.sink,): one.waiting for one in state.audit}
+    oldest_s = {(one.sink,): one.oldest_s or 0.0 for one in state.audit}
+    yield _gauge("audit_messages_waiting", "Audit messages that their sink does not have", waiting, ["sink"])
+    yield _gauge("audit_oldest_age_seconds", "Age of the oldest of them", oldest_s, ["sink"])
 
 
 def _work(work: Row) -> Iterator[Metric]:
