@@ -10,7 +10,7 @@ import pytest
 from tests.crash.house import House
 from tests.crash.soak import Soak
 
-KILLS, SECONDS = 250, 150.0
+KILLS, SECONDS = 200, 110.0
 SEED = int(os.environ.get("DICOMNODE_SOAK_SEED") or random.SystemRandom().randrange(10**6))
 
 
