@@ -5,10 +5,12 @@ from __future__ import annotations
 import array
 import fcntl
 import os
+import select
 import socket
 import ssl
 import termios
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ BOM: Final = b"\xef\xbb\xbf"
 SUCCEEDED: Final = b'EventOutcomeIndicator="0"'
 TIMEOUT_S: Final = 20.0
 """A server that is silent for so long is away."""
+RESET_WITHIN_S: Final = 0.5
 LAST_WORD_S: Final = 5.0
 """So long a server may take to close after us."""
 
@@ -99,8 +102,8 @@ class SyslogSink:
     Notes
     -----
     RFC 5425 knows no acknowledgement, and what was written into an open connection may be lost with it. Each batch
-    therefore ends with an orderly close: only a server that has read everything can answer our close with its own.
-    A batch that did not end so is sent again; a server may see a message twice, and never loses one unseen.
+    therefore ends with an orderly close: a server that has read everything answers our close with its own and nothing
+    else. A batch that did not end so is sent again; a server may see a message twice, and never loses one unseen.
     """
 
     def __init__(self, settings: AuditSettings, host: str) -> None:
@@ -139,13 +142,24 @@ class SyslogSink:
 
 
 def _close_after(connection: ssl.SSLSocket) -> None:
-    """Say that nothing more comes, and wait until the server says the same, or its kernel has every byte."""
+    """Say that nothing more comes, wait until the server says the same, and see that nothing of ours came back.
+
+    A server that refuses our certificate in TLS 1.3, or dies, ends its side in order too, and ``unwrap`` may take that
+    for an answer; but its kernel answers what it did not read with a reset, within one way there and back.
+    """
     connection.settimeout(LAST_WORD_S)
-    try:
+    with suppress(TimeoutError, ssl.SSLEOFError):
         connection.unwrap()
-    except (TimeoutError, ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError):
-        if _unacknowledged_bytes(connection):
-            raise
+    if _is_reset(connection) or _unacknowledged_bytes(connection):
+        raise ConnectionResetError("it closed the connection before it had read everything; does it take our "
+                                   "certificate?")
+
+
+def _is_reset(connection: socket.socket) -> bool:
+    """Wait for a reset as long as one may be on its way."""
+    poll = select.poll()
+    poll.register(connection, 0)  # errors are told unasked
+    return bool(poll.poll(RESET_WITHIN_S * 1000))
 
 
 def _unacknowledged_bytes(connection: socket.socket) -> int:
