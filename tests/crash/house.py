@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,6 +164,10 @@ class House:
         if role in self.living:
             with suppress(ProcessLookupError):
                 os.kill(self.living[role].pid, number)
+
+    def listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self, *roles: str) -> None:
         """SIGKILL these roles, all at once, and wait until they are gone."""

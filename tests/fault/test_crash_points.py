@@ -129,6 +129,7 @@ def test_a_worker_killed_in_mid_analysis_leaves_no_process_and_no_half_result(ho
 
 def test_a_receiver_killed_in_the_middle_of_a_pdu_keeps_what_it_answered_and_nothing_of_the_rest(house, study):
     house.start_all()
+    until(house.listens, "the receiver listens")
     with scripted_peer(house.port) as peer:
         peer.associate((CT, EXPLICIT), calling="SCANNER1")
         assert peer.store(study[0]).Status == 0

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(280)
 def house(tmp_path_factory) -> Iterator[House]:
     with House(tmp_path_factory.mktemp("house"), roles=("receive", "keep", "notify", "deliver"), quiet_s=2.0) as built:
         built.start_all()
-        until(lambda: "role_started" in built.log("receive"), "the receiver listens")
+        until(built.listens, "the receiver listens")
         yield built
 
 
