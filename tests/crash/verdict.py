@@ -15,7 +15,7 @@ from pydicom.filereader import read_dataset
 from sqlalchemy import Table, select
 
 from dicomnode.domain.job import ANALYSIS, Snapshot
-from dicomnode.ledger import tables
+from dicomnode.ledger import health, tables, work
 from dicomnode.ledger.work import Found
 from dicomnode.run import chores
 from dicomnode.run.loop import utc_now
@@ -89,9 +89,12 @@ def check(house: House) -> Verdict:
 
 
 def _stuck(house: House) -> Iterator[str]:
-    for table in (tables.jobs, tables.deliveries):
+    """Name what waits, and what failed and a hand must mend: a failure that late images made good needs none."""
+    for table, queue in ((tables.jobs, work.JOBS), (tables.deliveries, work.DELIVERIES)):
+        with house.ledger.read() as connection:
+            to_mend = set(connection.execute(select(table.c.id).where(health.to_mend(queue))).scalars())
         for row in _rows(house, table):
-            if row.state not in SETTLED:
+            if row.state not in SETTLED and not (row.state == "failed" and row.id not in to_mend):
                 yield f"{table.name} {row.id} is {row.state}: {row.reason}"
 
 
