@@ -14,6 +14,8 @@ from dicomnode.receive.messages import UNREADABLE, read_message
 COMMITTED: Final = 1
 FAILURES_EXIST: Final = 2
 """Event Type IDs (PS3.4 Table J.3-2)."""
+MOST_REASON: Final = 0xFFFF
+"""Failure Reason is of VR US (PS3.3 Section C.14.1.1)."""
 
 
 def commitment_event(data: bytes, *, transfer_syntax_uid: str, event_type: int, calling: str) -> bytes:
@@ -42,7 +44,15 @@ def _event(report: Dataset) -> dict[str, object]:
         "transaction_uid": uid(str(report.TransactionUID)),
         "committed": [uid(str(item.ReferencedSOPInstanceUID)) for item in report.get("ReferencedSOPSequence") or []],
         "failed": {
-            uid(str(item.ReferencedSOPInstanceUID)): int(item.FailureReason)
+            uid(str(item.ReferencedSOPInstanceUID)): _reason(item)
             for item in report.get("FailedSOPSequence") or []
         },
     }
+
+
+def _reason(item: Dataset) -> int:
+    reason = item.FailureReason
+    if not isinstance(reason, int) or not 0 <= reason <= MOST_REASON:
+        msg = f"Failure Reason {str(reason)[:40]!r}; allowed is one number from 0 to {MOST_REASON}"
+        raise CannotUnderstand(msg)
+    return int(reason)

@@ -51,3 +51,14 @@ def test_a_report_without_failures_has_an_empty_list_of_them():
 def test_what_is_no_commitment_result_is_refused(data: bytes, event_type: int):
     with pytest.raises(CannotUnderstand):
         commitment_event(data, event_type=event_type, calling="PACS", transfer_syntax_uid=EXPLICIT)
+
+
+@pytest.mark.parametrize(("vr", "value"), [
+    ("IS", "100000000000000000000"), ("UL", 0xFFFFFFFF), ("DS", "1e300"), ("US", [1, 2]), ("SS", -1), ("LO", "7"),
+])
+def test_a_failure_reason_that_is_no_unsigned_short_is_refused(vr: str, value: object):
+    lost = dataset(ReferencedSOPClassUID="1.2.840.10008.5.1.4.1.1.66.4", ReferencedSOPInstanceUID="2.25.2")
+    lost.add_new("FailureReason", vr, value)
+    with pytest.raises(CannotUnderstand):
+        commitment_event(encoded(a_report(FailedSOPSequence=[lost]), implicit=False), event_type=2, calling="PACS",
+                         transfer_syntax_uid=EXPLICIT)
