@@ -85,7 +85,8 @@ def await_commitment(
 ) -> None:
     """Put a sent delivery back until the peer proves it, or until ``run_after``, when it is asked again.
 
-    Raises as ``complete``. No attempt is spent.
+    Raises as ``complete``. No attempt is spent. It goes behind what the peer was never sent: a peer that never reports
+    would else be asked again and again, and sent nothing new.
     """
     work.touch(c, work.DELIVERIES, delivery.claim, now=now)
     _all_sent(c, delivery)
@@ -94,6 +95,7 @@ def await_commitment(
     work.leave(c, work.DELIVERIES, Move.AWAIT, delivery.claim, now=now, spend=False,
                data={"peer": delivery.peer, "transaction_uid": transaction_uid},
                values={"phase": "commit", "reason": "", "run_after": run_after})
+    turns.rejoin(c, work.DELIVERIES, [delivery.delivery_id])
     commitments.ask(c, delivery.delivery_id, transaction_uid=transaction_uid, now=now)
 
 

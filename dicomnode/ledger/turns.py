@@ -26,7 +26,7 @@ def next_turn(c: Connection, queue: Queue, *, lane: str, priority: int) -> int:
     """Return the turn of what joins a lane now; two who ask at once may get the same, and the older goes first."""
     t = queue.table.c
     last = select(func.max(t.turn)).where(lane_of(queue) == lane, t.priority == priority, scheduled(queue))
-    served = select(func.max(t.turn)).where(t.priority == priority, t.claimed_at.is_not(None))
+    served = select(func.max(t.turn)).where(t.priority == priority, t.claimed_at.is_not(None), ~scheduled(queue))
     return max(_number(c, last), _number(c, served)) + 1
 
 

@@ -210,7 +210,7 @@ def run(config: NodeConfig, ledger: Ledger, stop: threading.Event, pulse: Pulse 
     spool.prepare()
     folder = config.node.data_dir / "run"
     presence = Presence(folder, "sender")
-    sender = Sender(config, ledger, spool, stop)
+    sender = Sender(config, ledger, spool, stop, pulse)
     answering = threading.Thread(target=custody.run, args=(config, ledger, spool, stop), name="custody", daemon=True)
     answering.start()
     try:

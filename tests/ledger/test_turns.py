@@ -110,6 +110,29 @@ def test_a_job_that_failed_goes_behind_those_of_its_lane_that_were_not_tried_yet
     assert claimed(node, 3) == [a[1], a[2], a[0]]
 
 
+def test_a_failure_in_one_lane_puts_nobody_else_behind_its_backlog(node):
+    a = jobs_from(node, "A", 20)
+    job = claim_job(node, now=after(1000))
+    with node.write() as c:
+        jobs.retry(c, job, now=after(1001), run_after=after(1002), reason="ModelTimeout: 600 s", spend=True)
+    b = jobs_from(node, "B", 1)
+    assert b[0] in claimed(node, 2)
+    assert len(a) == 20
+
+
+def test_asking_a_peer_again_for_its_commitment_goes_behind_what_it_was_never_sent(node):
+    for number, study in enumerate(("1.2.1", "1.2.2")):
+        a_closed_study(node, study=study)
+        a_job(node, study=study, snapshot=a_snapshot(uids=[study]))
+        complete_job(node, claim_job(node, now=after(number)), first=1000 * number + 1, peers=("pacs",))
+    first = claim_delivery(node, now=after(10), peers=("pacs",))
+    send_all(node, first, now=after(11))
+    with node.write() as c:
+        deliveries.await_commitment(c, first, transaction_uid="2.25.7", run_after=after(20), now=after(12))
+    second = claim_delivery(node, now=after(30), peers=("pacs",))
+    assert (second.phase, second.delivery_id != first.delivery_id) == ("store", True)
+
+
 def test_a_job_that_met_back_pressure_keeps_its_turn(node):
     a = jobs_from(node, "A", 2)
     job = claim_job(node, now=after(1000))
